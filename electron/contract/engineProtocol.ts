@@ -1,0 +1,138 @@
+/**
+ * Messages between the application and the engine process. Boxes are centre-x, centre-y, width, height in 0..1: the
+ * engine knows nothing of pixels of the original image. Both sides parse what they receive.
+ */
+import { z } from 'zod'
+import { WireError } from './errors.ts'
+
+export const BoxCxcywh = z.tuple([z.number(), z.number(), z.number(), z.number()])
+export const EngineRegion = z.object({ boxCxcywh: BoxCxcywh, score: z.number() })
+
+export const EngineAnswer = z.object({
+  /** Visible text, no special tokens. */
+  text: z.string(),
+  spans: z.array(
+    z.object({
+      text: z.string(),
+      start: z.int(),
+      end: z.int(),
+      regions: z.array(z.object({ index: z.int(), boxCxcywh: BoxCxcywh, score: z.number() })),
+      unresolved: z.array(z.int()),
+    }),
+  ),
+  regions: z.array(EngineRegion),
+  outputIds: z.array(z.int()),
+  stopReason: z.enum(['eos', 'length', 'cancelled', 'cycle', 'timeout']),
+  malformed: z.boolean(),
+})
+export type EngineAnswer = z.infer<typeof EngineAnswer>
+
+/** The image of a task, by path; the engine decodes it itself and keeps what it computed under `key`. */
+export const EngineImage = z.object({ path: z.string(), key: z.string() })
+
+export const EngineTask = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('propose'),
+    image: EngineImage,
+    captions: z.boolean(),
+    scoreThreshold: z.number().optional(),
+  }),
+  z.object({
+    kind: z.literal('ask'),
+    image: EngineImage,
+    question: z.string(),
+    grounded: z.boolean(),
+    boxesCxcywh: z.array(BoxCxcywh),
+  }),
+  z.object({
+    kind: z.literal('caption'),
+    image: EngineImage,
+    boxesCxcywh: z.array(BoxCxcywh).min(1),
+    detail: z.enum(['brief', 'detailed']),
+  }),
+  z.object({ kind: z.literal('locate'), image: EngineImage, phrase: z.string(), all: z.boolean() }),
+  z.object({
+    kind: z.literal('trace'),
+    image: EngineImage,
+    query: z.string(),
+    boxesCxcywh: z.array(BoxCxcywh),
+    order: z.enum(['score', 'reverse']),
+    maxNewTokens: z.int().positive(),
+    /** Where the engine writes; tensors do not travel as JSON. */
+    outPath: z.string(),
+    tensorsPath: z.string().nullable(),
+    allTensors: z.boolean(),
+  }),
+])
+export type EngineTask = z.infer<typeof EngineTask>
+
+/** Results by task kind. */
+export const engineResults = {
+  propose: z.object({ regions: z.array(EngineRegion.extend({ caption: z.string().nullable() })), seconds: z.number() }),
+  ask: EngineAnswer,
+  caption: z.object({ captions: z.array(z.string()) }),
+  locate: EngineAnswer,
+  trace: z.object({}),
+} as const
+export type EngineResult<K extends EngineTask['kind']> = z.infer<(typeof engineResults)[K]>
+
+/** What a running task tells on its way. */
+export const EngineProgress = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('step'), note: z.string() }),
+  /** propose: the regions, before any caption. */
+  z.object({ kind: z.literal('regions'), regions: z.array(EngineRegion), seconds: z.number() }),
+  /** propose, caption: the caption of region or box `index`. */
+  z.object({ kind: z.literal('caption'), index: z.int(), text: z.string() }),
+  /** ask, locate: the visible text so far. */
+  z.object({ kind: z.literal('text'), text: z.string() }),
+])
+export type EngineProgress = z.infer<typeof EngineProgress>
+
+export const EngineInfo = z.object({
+  name: z.string(),
+  modelHash: z.string(),
+  provider: z.string(),
+  maxRegions: z.int(),
+  scoreThreshold: z.number(),
+})
+export type EngineInfo = z.infer<typeof EngineInfo>
+
+/** To the engine process. */
+export const EngineRequest = z.discriminatedUnion('type', [
+  /** `checkpointDir` set: convert it into `modelDir` first when that is missing or stale (the demo model ships as a checkpoint). */
+  z.object({ type: z.literal('load'), modelDir: z.string(), checkpointDir: z.string().nullable() }),
+  z.object({ type: z.literal('run'), taskId: z.int(), task: EngineTask }),
+  z.object({
+    type: z.literal('convert'),
+    taskId: z.int(),
+    checkpointDir: z.string(),
+    outDir: z.string(),
+    llm: z.string(),
+    vision: z.string(),
+  }),
+  z.object({ type: z.literal('verify'), taskId: z.int(), modelDir: z.string() }),
+  z.object({ type: z.literal('cancel'), taskId: z.int() }),
+  z.object({ type: z.literal('shutdown') }),
+])
+export type EngineRequest = z.infer<typeof EngineRequest>
+
+/** From the engine process. */
+export const EngineEvent = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('loading'), done: z.number(), total: z.number().nullable(), note: z.string() }),
+  z.object({ type: z.literal('ready'), info: EngineInfo }),
+  z.object({ type: z.literal('loadFailed'), error: WireError }),
+  /** Work goes on: resets the step deadline. */
+  z.object({ type: z.literal('progress'), taskId: z.int(), progress: EngineProgress }),
+  /** convert, verify */
+  z.object({
+    type: z.literal('copying'),
+    taskId: z.int(),
+    done: z.number(),
+    total: z.number().nullable(),
+    note: z.string(),
+  }),
+  z.object({ type: z.literal('result'), taskId: z.int(), result: z.unknown() }),
+  z.object({ type: z.literal('failed'), taskId: z.int(), error: WireError }),
+  z.object({ type: z.literal('log'), level: z.enum(['info', 'warn', 'error']), message: z.string() }),
+])
+export type EngineEvent = z.infer<typeof EngineEvent>
