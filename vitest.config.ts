@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts', 'test/**/*.test.tsx'],
-    exclude: ['test/stress/**', 'node_modules/**'],
+    exclude: ['node_modules/**'],
     pool: 'forks', // onnxruntime and better-sqlite3 are native: a crash must not take the runner down
     maxWorkers: 2,
     testTimeout: 120_000,
