@@ -9,7 +9,14 @@ import { root, say, stop } from './say.mjs'
 const bundles = {
   renderer: {
     config: 'build/vite.renderer.config.ts',
-    sources: ['renderer', 'electron/contract', 'electron/transport', 'db/records', 'native-models/geometry', 'native-models/groma'],
+    sources: [
+      'renderer',
+      'electron/contract',
+      'electron/transport',
+      'db/records',
+      'native-models/geometry',
+      'native-models/groma',
+    ],
     result: 'out/renderer/index.html',
   },
   electron: {
@@ -30,7 +37,8 @@ function* filesUnder(path) {
 function fingerprint({ config, sources }) {
   const hash = createHash('sha256')
   for (const source of [config, 'package-lock.json', ...sources])
-    for (const file of filesUnder(join(root, source))) hash.update(file.slice(root.length)).update('\0').update(readFileSync(file))
+    for (const file of filesUnder(join(root, source)))
+      hash.update(file.slice(root.length)).update('\0').update(readFileSync(file))
   return hash.digest('hex')
 }
 
@@ -43,7 +51,10 @@ export function buildIfChanged(name, node) {
   say(`Building the ${name === 'renderer' ? 'window' : 'Electron shell'} …`)
   rmSync(stamp, { force: true })
   const vite = join(root, 'node_modules/vite/bin/vite.js')
-  const result = spawnSync(node, [vite, 'build', '-c', bundle.config, '--logLevel', 'warn'], { cwd: root, stdio: ['ignore', 2, 2] })
+  const result = spawnSync(node, [vite, 'build', '-c', bundle.config, '--logLevel', 'warn'], {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+  })
   if (result.status !== 0) stop(`The build of ${bundle.config} failed; the reason is above.`)
   writeFileSync(stamp, now)
 }

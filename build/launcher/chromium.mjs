@@ -26,6 +26,8 @@ export function ensureChromium() {
   }
   const installed = find()
   if (!installed)
-    say('No chromium was found: the browser tests will be skipped. Install it (Debian: apt-get install chromium) or set CHROMIUM_PATH.')
+    say(
+      'No chromium was found: the browser tests will be skipped. Install it (Debian: apt-get install chromium) or set CHROMIUM_PATH.',
+    )
   return installed
 }

@@ -20,7 +20,10 @@ const hasDisplay = () => process.platform !== 'linux' || Boolean(process.env.DIS
 
 async function canDownload() {
   if (existsSync(refusal) && Date.now() - statSync(refusal).mtimeMs < ASK_AGAIN_AFTER_MS) return false
-  const server = process.env.ELECTRON_MIRROR ?? process.env.npm_config_electron_mirror ?? 'https://github.com/electron/electron/releases/'
+  const server =
+    process.env.ELECTRON_MIRROR ??
+    process.env.npm_config_electron_mirror ??
+    'https://github.com/electron/electron/releases/'
   try {
     await fetch(server, { method: 'HEAD', signal: AbortSignal.timeout(5000) })
     return true
@@ -37,7 +40,11 @@ export async function findElectron(node) {
   if (present) return { path: present }
   if (await canDownload()) {
     say('Fetching Electron (once; about 100 MB) …')
-    const result = spawnSync(node, [join(folder, 'install.js')], { cwd: root, stdio: ['ignore', 2, 2], timeout: 10 * 60 * 1000 })
+    const result = spawnSync(node, [join(folder, 'install.js')], {
+      cwd: root,
+      stdio: ['ignore', 2, 2],
+      timeout: 10 * 60 * 1000,
+    })
     const path = result.status === 0 ? installedPath() : null
     if (path) {
       rmSync(refusal, { force: true })

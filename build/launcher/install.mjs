@@ -38,7 +38,8 @@ export function ensureInstalled() {
     ? spawnSync(process.execPath, [npmScript, ...args], options)
     : spawnSync('npm', args, { ...options, shell: process.platform === 'win32' })
   if (result.error) stop(`npm could not be started: ${result.error.message}`)
-  if (result.status !== 0) stop('npm could not install the packages; its own words are above. Is the npm registry reachable?')
+  if (result.status !== 0)
+    stop('npm could not install the packages; its own words are above. Is the npm registry reachable?')
   mkdirSync(modules, { recursive: true })
   writeFileSync(stampFile, fingerprint())
 }
@@ -49,5 +50,7 @@ export function nodePath() {
   const pinned = nodePackages[`${process.platform}-${process.arch}`]
   const path = pinned && join(modules, pinned)
   if (path && existsSync(path)) return path
-  return stop(`Node 24 or newer is needed on ${process.platform}-${process.arch}; this is ${process.version}. Install it from nodejs.org and start again.`)
+  return stop(
+    `Node 24 or newer is needed on ${process.platform}-${process.arch}; this is ${process.version}. Install it from nodejs.org and start again.`,
+  )
 }

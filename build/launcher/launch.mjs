@@ -54,10 +54,13 @@ const commands = {
   test(node, env = process.env) {
     const chromium = ensureChromium()
     buildIfChanged('renderer', node)
-    step('Checking types …', modules('.bin/tsc'), ['-p', 'tsconfig.json'])
-    step('Checking types of the window …', modules('.bin/tsc'), ['-p', 'renderer/tsconfig.json'])
-    step('Checking style …', modules('.bin/biome'), ['check', '--error-on-warnings', '.'])
-    step('Testing …', node, [modules('vitest/vitest.mjs'), 'run', ...args], { ...env, ...(chromium ? { CHROMIUM_PATH: chromium } : {}) })
+    step('Checking types …', node, [modules('typescript/bin/tsc'), '-p', 'tsconfig.json'])
+    step('Checking types of the window …', node, [modules('typescript/bin/tsc'), '-p', 'renderer/tsconfig.json'])
+    step('Checking style …', node, [modules('@biomejs/biome/bin/biome'), 'check', '--error-on-warnings', '.'])
+    step('Testing …', node, [modules('vitest/vitest.mjs'), 'run', ...args], {
+      ...env,
+      ...(chromium ? { CHROMIUM_PATH: chromium } : {}),
+    })
   },
   /** The same tests with their long loops: see test/support/stress.ts. */
   stress(node) {
