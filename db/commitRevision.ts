@@ -1,0 +1,170 @@
+/**
+ * The only writer of records. A command becomes a diff; the diff, its revision and the counters go into one transaction.
+ * What returns from here is on the disk.
+ */
+import { DbError, toDbError } from './errors.ts'
+import {
+  type Change,
+  diffSize,
+  emptyDiff,
+  imageIdOf,
+  type RecordOf,
+  sameValue,
+  TABLE_NAMES,
+  type TableName,
+} from './records/diff.ts'
+import type { Actor, RecordsDiff, Revision, SkippedFile } from './records/records.ts'
+import { codecs, type SqlRow } from './rows.ts'
+import { naturalSortKey } from './sortKey.ts'
+import { type Db, statement } from './sqlite.ts'
+
+export interface CommitInput {
+  actor: Actor
+  /** Short and plain, for the status bar: "Accept 14". */
+  label: string
+  diff: RecordsDiff
+  /** The revision this takes back, or puts back: set by `undo` and `redo` only. */
+  undoes?: number
+  redoes?: number
+  /** What a walk of the folder knows beside the rows: file times by image id, and (at its end) the files it skipped. */
+  scan?: { modifiedMs: ReadonlyMap<number, number>; skipped?: readonly SkippedFile[] }
+}
+
+function readRecord<T extends TableName>(db: Db, table: T, id: number): RecordOf<T> | null {
+  const { columns, fromRow } = codecs[table]
+  const row = statement(db, `SELECT ${columns.join(', ')} FROM ${table} WHERE id = ?`).get(id) as SqlRow | undefined
+  return row === undefined ? null : fromRow(row)
+}
+
+/** The stored row as it is now; null when there is none. */
+export const currentRecord = readRecord
+
+/** Checks shape and `before`, and drops changes that change nothing. */
+function checkChange<T extends TableName>(db: Db, table: T, given: Change<RecordOf<T>>): Change<RecordOf<T>> | null {
+  const { schema } = codecs[table]
+  const { before } = given
+  const parsed = given.after === null ? null : schema.safeParse(given.after)
+  if (parsed !== null && !parsed.success) {
+    throw new DbError('INVALID_INPUT', `A row of ${table} is not valid: ${parsed.error.issues[0]?.message ?? 'wrong shape'}.`, {
+      cause: parsed.error,
+    })
+  }
+  const after = parsed === null ? null : parsed.data
+  if (before === null && after === null) return null
+  if (before !== null && after !== null && before.id !== after.id) {
+    throw new DbError('INVALID_INPUT', `A change of ${table} names two rows: ${before.id} and ${after.id}.`)
+  }
+  const id = (after ?? before)?.id ?? 0
+  const current = readRecord(db, table, id)
+  if (!sameValue(current, before)) {
+    const what = current === null ? 'is gone' : before === null ? 'exists already' : 'has changed'
+    throw new DbError('STALE', `Row ${id} of ${table} ${what} since it was read.`)
+  }
+  return sameValue(before, after) ? null : { before, after }
+}
+
+function writeChange<T extends TableName>(db: Db, table: T, { before, after }: Change<RecordOf<T>>): void {
+  const { columns, toRow } = codecs[table]
+  if (after === null) {
+    statement(db, `DELETE FROM ${table} WHERE id = ?`).run(before?.id)
+    return
+  }
+  const row = toRow(after)
+  if (before === null) {
+    const values = columns.map((column) => `@${column}`).join(', ')
+    statement(db, `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${values})`).run(row)
+    statement(db, 'UPDATE counters SET value = max(value, ?) WHERE name = ?').run(after.id, `last.${table}`)
+    return
+  }
+  const sets = columns.slice(1).map((column) => `${column} = @${column}`)
+  statement(db, `UPDATE ${table} SET ${sets.join(', ')} WHERE id = @id`).run(row)
+}
+
+function applyTable<T extends TableName>(db: Db, table: T, given: RecordsDiff): Change<RecordOf<T>>[] {
+  const applied: Change<RecordOf<T>>[] = []
+  for (const change of given[table] as Change<RecordOf<T>>[]) {
+    const checked = checkChange(db, table, change)
+    if (checked === null) continue
+    writeChange(db, table, checked)
+    applied.push(checked)
+  }
+  return applied
+}
+
+/** Two classes of one name would be one class to everyone who reads the export. */
+function checkCategoryNames(db: Db, changes: readonly Change<RecordOf<'categories'>>[]): void {
+  for (const { after } of changes) {
+    if (after === null) continue
+    const same = statement(db, 'SELECT count(*) AS n FROM categories WHERE name = ?').get(after.name) as { n: number }
+    if (same.n > 1) throw new DbError('ALREADY_EXISTS', `There is a category "${after.name}" already.`)
+  }
+}
+
+function writeScan(db: Db, scan: NonNullable<CommitInput['scan']>): void {
+  const setTime = statement(db, 'UPDATE images SET modified_ms = ? WHERE id = ?')
+  for (const [id, modifiedMs] of scan.modifiedMs) setTime.run(Math.trunc(modifiedMs), id)
+  if (scan.skipped === undefined) return
+  statement(db, 'DELETE FROM skipped_files').run()
+  const insert = statement(db, 'INSERT OR REPLACE INTO skipped_files (file_name, sort_key, reason) VALUES (?, ?, ?)')
+  for (const { fileName, reason } of scan.skipped) insert.run(fileName, naturalSortKey(fileName), reason)
+  statement(db, "UPDATE counters SET value = (SELECT count(*) FROM skipped_files) WHERE name = 'skipped'").run()
+}
+
+function writeRevision(db: Db, input: CommitInput, diff: RecordsDiff): Revision {
+  const { actor, label } = input
+  const undoes = input.undoes ?? null
+  const redoes = input.redoes ?? null
+  const ordinary = undoes === null && redoes === null
+  // A command that changed nothing is recorded, but it is no step of undo and costs nobody their redo.
+  const undoable = ordinary && (actor === 'human' || actor === 'import') && diffSize(diff) > 0
+  const createdAt = Date.now()
+  if (undoable) statement(db, "UPDATE revisions SET state = 'discarded' WHERE undoable = 1 AND state = 'undone'").run()
+  const insert = statement(
+    db,
+    `INSERT INTO revisions (actor, label, undoes, redoes, created_at, image_id, undoable, diff) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+  )
+  const seq = Number(
+    insert.run(actor, label, undoes, redoes, createdAt, imageIdOf(diff), undoable ? 1 : 0, JSON.stringify(diff)).lastInsertRowid,
+  )
+  const setState = statement(db, 'UPDATE revisions SET state = ? WHERE seq = ?')
+  if (undoes !== null) setState.run('undone', undoes)
+  if (redoes !== null) setState.run('done', redoes)
+  return { seq, actor, label, undoes, redoes, createdAt, diff }
+}
+
+/**
+ * Writes one revision: every row of `diff` and the revision itself, or nothing. Each `before` must equal what is stored.
+ * The returned diff is what was applied: changes that change nothing are left out.
+ * @throws STALE, INVALID_INPUT (shape, a category or image that is not there), ALREADY_EXISTS (category name), READ_ONLY,
+ *   DISK_FULL, IO_FAILED
+ */
+export function commitRevision(db: Db, input: CommitInput): Revision {
+  try {
+    return db
+      .transaction(() => {
+        const diff: RecordsDiff = emptyDiff()
+        for (const table of TABLE_NAMES) diff[table] = applyTable(db, table, input.diff) as never
+        checkCategoryNames(db, diff.categories)
+        if (input.scan !== undefined) writeScan(db, input.scan)
+        return writeRevision(db, input, diff)
+      })
+      .immediate()
+  } catch (error) {
+    throw toDbError(error, `"${input.label}" could not be saved`)
+  }
+}
+
+const nextIds = new WeakMap<Db, Map<TableName, number>>()
+
+/**
+ * The next `count` ids of a table, in order. Ids of deleted rows are never given again; an id that is not committed is
+ * forgotten with the process.
+ */
+export function allocateIds(db: Db, table: TableName, count = 1): number[] {
+  const known = nextIds.get(db) ?? new Map<TableName, number>()
+  nextIds.set(db, known)
+  const stored = statement(db, 'SELECT value FROM counters WHERE name = ?').get(`last.${table}`) as { value: number }
+  const first = Math.max(known.get(table) ?? 0, stored.value + 1)
+  known.set(table, first + count)
+  return Array.from({ length: count }, (_, index) => first + index)
+}

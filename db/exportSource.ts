@@ -1,0 +1,56 @@
+/**
+ * What an exporter reads: the whole project at one moment. A second connection holds a read transaction, so that edits
+ * go on while a long export runs and never show up half.
+ */
+import type { Annotation, Category, ImageRecord } from './records/records.ts'
+import { annotationsRepository } from './repositories/annotations.ts'
+import { categoriesRepository } from './repositories/categories.ts'
+import { imagesRepository } from './repositories/images.ts'
+import { connect, type Db, hardenConnection } from './sqlite.ts'
+
+/** One image with its boxes. */
+export interface ExportItem {
+  image: Pick<ImageRecord, 'id' | 'fileName' | 'width' | 'height'> & Partial<Pick<ImageRecord, 'status'>>
+  annotations: readonly Annotation[]
+}
+
+export interface ExportSource {
+  name: string
+  /** Absolute; where the `fileName`s lie. */
+  imagesDir: string
+  imageCount: number
+  categories: readonly Category[]
+  /** Every image, with all of its boxes whatever their status, in list order. Can be walked more than once. */
+  items(): Iterable<ExportItem> | AsyncIterable<ExportItem>
+  close(): void
+}
+
+function snapshot(path: string, db: Db): { db: Db; close(): void } {
+  // Outside WAL a reader's transaction would keep writers out: read through the connection that is there.
+  if (db.pragma('journal_mode', { simple: true }) !== 'wal' || db.readonly) return { db, close: () => undefined }
+  const reader = connect(path, { mustExist: true })
+  hardenConnection(reader)
+  reader.pragma('query_only = ON')
+  reader.exec('BEGIN')
+  reader.prepare('SELECT count(*) FROM meta').get() // the snapshot is taken by the first read
+  return { db: reader, close: () => reader.close() }
+}
+
+export function openExportSource(path: string, live: Db, about: { name: string; imagesDir: string }): ExportSource {
+  const { db, close } = snapshot(path, live)
+  const images = imagesRepository(db)
+  const annotations = annotationsRepository(db)
+  const ids = images.ids()
+  return {
+    ...about,
+    imageCount: ids.length,
+    categories: categoriesRepository(db).list(),
+    *items() {
+      for (const id of ids) {
+        const image = images.find(id)
+        if (image !== null) yield { image, annotations: annotations.list(id) }
+      }
+    },
+    close,
+  }
+}

@@ -1,0 +1,38 @@
+/** What a project file says about itself. */
+import { DbError } from '../errors.ts'
+import type { Project } from '../records/records.ts'
+import { type Db, statement } from '../sqlite.ts'
+import { redoStep, undoStep } from '../undo.ts'
+import { historyRepository } from './history.ts'
+
+export type MetaKey = 'name' | 'imagesDir.absolute' | 'imagesDir.relative' | 'createdAt'
+
+/** @throws PROJECT_INVALID when the file lacks it */
+export function readMeta(db: Db, key: MetaKey): string {
+  const row = statement(db, 'SELECT value FROM meta WHERE key = ?').get(key) as { value: string } | undefined
+  if (row === undefined) throw new DbError('PROJECT_INVALID', `The project file is damaged: it does not say its ${key}.`)
+  return row.value
+}
+
+export function writeMeta(db: Db, key: MetaKey, value: string): void {
+  statement(db, 'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(key, value)
+}
+
+/** Counters and the labels of undo and redo. Costs a handful of index look-ups, however large the project is. */
+export function projectSummary(
+  db: Db,
+  about: Pick<Project, 'path' | 'name' | 'imagesDir' | 'readOnly' | 'warning'>,
+): Project {
+  const rows = statement(db, 'SELECT name, value FROM counters').all() as { name: string; value: number }[]
+  const counters = new Map(rows.map((row) => [row.name, row.value]))
+  return {
+    ...about,
+    imageCount: counters.get('images') ?? 0,
+    doneCount: counters.get('done') ?? 0,
+    decidedCount: counters.get('decided') ?? 0,
+    skippedCount: counters.get('skipped') ?? 0,
+    headSeq: historyRepository(db).headSeq(),
+    undoLabel: undoStep(db)?.label ?? null,
+    redoLabel: redoStep(db)?.label ?? null,
+  }
+}
