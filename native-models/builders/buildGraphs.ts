@@ -1,0 +1,140 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { GromaConfig } from '../groma/config.ts'
+import { ExternalDataWriter } from '../onnx/externalData.ts'
+import { GraphBuilder } from '../onnx/graphBuilder.ts'
+import { buildDecoder, inputTable } from './decoder.ts'
+import { buildImageTokens } from './imageTokens.ts'
+import { ALL_STATES_FILE, dataFile, EMBEDDINGS_FILE, type EngineFile, type GraphName, graphFile } from './modelFiles.ts'
+import { buildProposalHead } from './proposalHead.ts'
+import { buildRegionHead } from './regionHead.ts'
+import { buildRegionMaps, REGION_LEVEL_SCALES } from './regionMaps.ts'
+import { buildVisionEncoder, neededStates } from './visionEncoder.ts'
+import type { Weights } from './weights.ts'
+
+/** Called after every write with the graph in work and the bytes written; throwing stops the conversion. */
+export type OnBytes = (step: string, bytes: number) => void
+
+type Outputs = Parameters<GraphBuilder['encode']>[0]
+/** What is the same for all graphs of one model. */
+interface Job {
+  folder: string
+  weights: Weights
+  config: GromaConfig
+  imageSize: number
+  side: number
+  onBytes: OnBytes
+}
+
+/** Writes all graphs and the embedding table of one model into a folder. */
+export async function buildGraphs(
+  folder: string,
+  weights: Weights,
+  config: GromaConfig,
+  imageSize: number,
+  onBytes: OnBytes,
+): Promise<EngineFile> {
+  const side = imageSize / config.vision.patchSize
+  const job: Job = { folder, weights, config, imageSize, side, onBytes }
+  const hiddenStates = await writeVisionEncoder(job)
+  await writeGraph(job, 'proposal-head', async (g) => {
+    const queries = config.detector.proposalCount
+    const { boxes, logitCoco, logitSa1b } = await buildProposalHead(g, weights.at('perceiver'), config, side)
+    return {
+      boxes_cxcywh: { value: boxes, shape: [queries, 4] },
+      logit_coco: { value: logitCoco, shape: [queries, 1] },
+      logit_sa1b: { value: logitSa1b, shape: [queries, 1] },
+    }
+  })
+  const shape = { side, width: config.vision.hiddenSize }
+  await writeGraph(job, 'image-tokens', async (g) => {
+    const tokens = await buildImageTokens(g, weights.at('img_txt_bridge'), shape)
+    return { image_tokens: { value: tokens, shape: [(side * side) / 4, config.llm.hiddenSize] } }
+  })
+  const regions = weights.at('region_encoder')
+  let channels = 0
+  await writeGraph(job, 'region-maps', async (g) => {
+    const built = await buildRegionMaps(g, regions, shape)
+    channels = built.channels
+    const mapShape = (level: number) => [1, channels, ...Array(2).fill(side * REGION_LEVEL_SCALES[level]!)]
+    return Object.fromEntries(
+      built.maps.map((value, level) => [`region_map.${level}`, { value, shape: mapShape(level) }]),
+    )
+  })
+  let bins = 0
+  await writeGraph(job, 'region-head', async (g) => {
+    const { patchSize } = config.vision
+    const built = await buildRegionHead(g, regions, { side, patchSize, imageSize, channels })
+    bins = built.bins
+    return { region_tokens: { value: built.tokens, shape: ['N', config.llm.hiddenSize] } }
+  })
+  await writeDecoder(job)
+  await writeEmbeddings(job)
+  return {
+    format: 1,
+    llm: 'fp32',
+    vision: 'fp32',
+    imageSize,
+    side,
+    hiddenStates,
+    regionChannels: channels,
+    regionBins: bins,
+  }
+}
+
+/** The graph whose outputs the later graphs need, and another over the same weights with all hidden states. */
+async function writeVisionEncoder(job: Job): Promise<number[]> {
+  const { config, weights, side, imageSize, folder } = job
+  const needed = neededStates(config.vision.layerCount, config.imageTokenLayer)
+  await writeGraph(job, 'vision-encoder', async (g) => {
+    const states = await buildVisionEncoder(g, weights.at('perceiver.vis_encoder'), config.vision, imageSize)
+    const shape = [1 + side * side, config.vision.hiddenSize]
+    const outputs = (indices: readonly number[]) =>
+      Object.fromEntries(indices.map((k) => [`hidden_state.${k}`, { value: states[k]!, shape }]))
+    await writeFile(join(folder, ALL_STATES_FILE), g.encode(outputs([...states.keys()])), { flush: true })
+    return outputs(needed)
+  })
+  return needed
+}
+
+async function writeDecoder(job: Job): Promise<void> {
+  const { llm, vocabSize } = job.config
+  await writeGraph(job, 'decoder', async (g) => {
+    const { logits, present } = await buildDecoder(g, job.weights, llm)
+    const outputs: Outputs = { logits: { value: logits, shape: ['B', vocabSize] } }
+    for (const [layer, { key, value }] of present.entries()) {
+      outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, llm.headSize, 'T'] }
+      outputs[`present_value.${layer}`] = { value, shape: ['B', llm.kvHeadCount, 'T', llm.headSize] }
+    }
+    return outputs
+  })
+}
+
+async function writeEmbeddings({ folder, weights, onBytes }: Job): Promise<void> {
+  const table = inputTable(weights)
+  const file = await ExternalDataWriter.create(join(folder, EMBEDDINGS_FILE), EMBEDDINGS_FILE, (bytes) =>
+    onBytes('token-embeddings', bytes),
+  )
+  try {
+    await file.appendFloats(table)
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeGraph(
+  { folder, onBytes }: Job,
+  name: GraphName,
+  build: (g: GraphBuilder) => Promise<Outputs>,
+): Promise<void> {
+  const data = await ExternalDataWriter.create(join(folder, dataFile(name)), dataFile(name), (bytes) =>
+    onBytes(name, bytes),
+  )
+  try {
+    const g = new GraphBuilder(name, data)
+    const outputs = await build(g)
+    await writeFile(join(folder, graphFile(name)), g.encode(outputs), { flush: true })
+  } finally {
+    await data.close()
+  }
+}

@@ -1,0 +1,154 @@
+import { randomBytes } from 'node:crypto'
+import { copyFile, mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts'
+import { asGromaError, GromaError } from '../errors.ts'
+import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
+import { buildGraphs } from './buildGraphs.ts'
+import { COPIED_FILES, ENGINE_FILE, type EngineFile } from './modelFiles.ts'
+import { Weights } from './weights.ts'
+
+export interface ConvertOptions {
+  llm?: string
+  vision?: string
+  /** Called with the graph in work and the share of all bytes written, 0..1. */
+  onProgress?: (progress: ConvertProgress) => void
+  signal?: AbortSignal
+}
+
+export interface ConvertProgress {
+  step: string
+  fraction: number
+}
+
+/** Room for the model files, the tokenizer and rounding, above the weights themselves. */
+const SPARE_BYTES = 16 << 20
+
+/**
+ * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is
+ * written beside it, flushed, then renamed.
+ * @param outDir must not exist yet
+ * @throws GromaError INPUT_INVALID for a precision that is not supported or an existing `outDir`, DISK_FULL before anything
+ * is written, CANCELLED, and whatever the checkpoint is refused with
+ */
+export async function convertCheckpoint(
+  checkpointDir: string,
+  outDir: string,
+  options: ConvertOptions = {},
+): Promise<void> {
+  requireSupported('language model', options.llm)
+  requireSupported('vision', options.vision)
+  const target = resolve(outDir)
+  if (await exists(target)) throw new GromaError('INPUT_INVALID', `${target} exists already`)
+  const checkpoint = await openCheckpoint(checkpointDir)
+  try {
+    const config = parseGromaConfig(checkpoint.config, join(checkpointDir, 'config.json'))
+    const imageSize = await readImageSize(checkpointDir, config)
+    await mkdir(dirname(target), { recursive: true })
+    await requireRoom(dirname(target), weightBytes(checkpoint))
+    await writeBeside(target, (folder) => writeModel(folder, checkpoint, config, imageSize, options))
+  } finally {
+    await checkpoint.close()
+  }
+}
+
+async function writeModel(
+  folder: string,
+  checkpoint: Checkpoint,
+  config: GromaConfig,
+  imageSize: number,
+  { onProgress, signal }: ConvertOptions,
+): Promise<void> {
+  const total = weightBytes(checkpoint)
+  let written = 0
+  const engine = await buildGraphs(folder, new Weights(checkpoint), config, imageSize, (step, bytes) => {
+    if (signal?.aborted) throw new GromaError('CANCELLED', 'the conversion was cancelled')
+    written += bytes
+    onProgress?.({ step, fraction: Math.min(1, written / total) })
+  })
+  for (const name of COPIED_FILES) {
+    const source = join(checkpoint.dir, name)
+    if (await exists(source)) await copyFile(source, join(folder, name))
+  }
+  await writeFlushed(join(folder, ENGINE_FILE), JSON.stringify(engine satisfies EngineFile, null, 1))
+}
+
+/** Runs `write` on a folder beside `target` and renames it into place; on failure nothing is left. */
+async function writeBeside(target: string, write: (folder: string) => Promise<void>): Promise<void> {
+  const parent = dirname(target)
+  const folder = join(parent, `.${basename(target)}.${randomBytes(6).toString('hex')}.partial`)
+  await mkdir(folder)
+  try {
+    await write(folder)
+    await flushFolder(folder)
+    await rename(folder, target)
+    await flushFolder(parent)
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true })
+    throw asGromaError(error, 'CHECKPOINT_INVALID', target)
+  }
+}
+
+function requireSupported(part: string, precision = 'fp32'): void {
+  if (precision === 'fp32') return
+  throw new GromaError('INPUT_INVALID', `${precision} for the ${part} is not supported yet, only fp32`)
+}
+
+function weightBytes(checkpoint: Checkpoint): number {
+  let bytes = 0
+  for (const { shape } of checkpoint.tensors.values()) bytes += shape.reduce((product, n) => product * n, 4)
+  return bytes
+}
+
+async function requireRoom(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder)
+  const needed = bytes + SPARE_BYTES
+  if (bavail * bsize >= needed) return
+  const gigabytes = (value: number) => `${(value / 2 ** 30).toFixed(1)} GiB`
+  const room = `${gigabytes(needed)} are needed, ${gigabytes(bavail * bsize)} are free`
+  throw new GromaError('DISK_FULL', `${folder}: ${room}`)
+}
+
+/**
+ * The side of the square picture that the model sees, from `preprocessor_config.json`.
+ * @throws GromaError CONFIG_INVALID when it is no even number of patches
+ */
+async function readImageSize(dir: string, config: GromaConfig): Promise<number> {
+  const path = join(dir, 'preprocessor_config.json')
+  const file = (await exists(path)) ? (JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>) : {}
+  const crop = file.crop_size as { height?: unknown; width?: unknown } | undefined
+  const imageSize = crop?.height ?? (file.size as { shortest_edge?: unknown } | undefined)?.shortest_edge ?? 448
+  const patches = typeof imageSize === 'number' ? imageSize / config.vision.patchSize : Number.NaN
+  if (typeof imageSize !== 'number' || !Number.isInteger(patches / 2) || patches < 2 || patches > 512) {
+    const wanted = `no even number of patches of ${config.vision.patchSize} pixels`
+    throw new GromaError('CONFIG_INVALID', `${path}: a picture of ${String(imageSize)} pixels is ${wanted}`)
+  }
+  return imageSize
+}
+
+async function writeFlushed(path: string, text: string): Promise<void> {
+  const file = await open(path, 'wx')
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+async function flushFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return // folders cannot be opened there
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,50 @@
+import { z } from 'zod'
+
+/** Graphs of an engine folder, in the order in which data flows; each lies in `<name>.onnx` and `<name>.onnx.data`. */
+export const GRAPHS = [
+  'vision-encoder',
+  'proposal-head',
+  'image-tokens',
+  'region-maps',
+  'region-head',
+  'decoder',
+] as const
+export type GraphName = (typeof GRAPHS)[number]
+
+export const graphFile = (name: GraphName): string => `${name}.onnx`
+export const dataFile = (name: GraphName): string => `${name}.onnx.data`
+/** The vision encoder again with every hidden state as an output, over the same data: for traces. */
+export const ALL_STATES_FILE = 'vision-encoder.all-states.onnx'
+/** float32 [vocabulary, hidden], row-major, little-endian: one row is read for each token. */
+export const EMBEDDINGS_FILE = 'token-embeddings.f32'
+export const ENGINE_FILE = 'engine.json'
+export const CONFIG_FILE = 'config.json'
+/** Copied as they are where the checkpoint has them. */
+export const COPIED_FILES = [
+  CONFIG_FILE,
+  'preprocessor_config.json',
+  'generation_config.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'added_tokens.json',
+  'special_tokens_map.json',
+] as const
+
+const size = z.int().positive()
+/** What the graphs of an engine folder expect beyond `config.json`. */
+export const EngineFile = z.object({
+  format: z.literal(1),
+  llm: z.literal('fp32'),
+  vision: z.literal('fp32'),
+  /** side of the square picture, pixels */
+  imageSize: size,
+  /** patches along it */
+  side: size,
+  /** outputs `hidden_state.k` of the vision encoder */
+  hiddenStates: z.array(z.int().nonnegative()),
+  /** of the maps that the region head reads */
+  regionChannels: size,
+  /** bins along a region's side */
+  regionBins: size,
+})
+export type EngineFile = z.infer<typeof EngineFile>

@@ -1,0 +1,99 @@
+import { type FileHandle, open } from 'node:fs/promises'
+
+const BUFFER_BYTES = 8 << 20
+/** Large tensors start on a page so that a runtime can map them; small ones on a cache line. */
+const PAGE = 4096
+const CACHE_LINE = 64
+const PAGE_ALIGNED_FROM = 1 << 16
+
+/** Numbers that are read when their turn comes, in consecutive parts of any length. */
+export interface FloatSource {
+  shape: readonly number[]
+  parts: () => Iterable<Float32Array> | AsyncIterable<Float32Array>
+}
+
+/** Appends tensors to one file, each aligned, holding at most a few megabytes in memory. */
+export class ExternalDataWriter {
+  /** The file's name as the model files beside it will give it. */
+  readonly location: string
+  readonly #file: FileHandle
+  readonly #onBytes: (bytes: number) => void
+  #written = 0
+  #pending: Uint8Array[] = []
+  #pendingBytes = 0
+
+  private constructor(file: FileHandle, location: string, onBytes: (bytes: number) => void) {
+    this.#file = file
+    this.location = location
+    this.#onBytes = onBytes
+  }
+
+  /**
+   * Creates the file; it must not exist yet.
+   * @param onBytes told of every stretch of tensor data taken; what it throws ends the writing
+   */
+  static async create(
+    path: string,
+    location: string,
+    onBytes: (bytes: number) => void = () => {},
+  ): Promise<ExternalDataWriter> {
+    return new ExternalDataWriter(await open(path, 'wx'), location, onBytes)
+  }
+
+  /** Writes one float tensor and tells where it lies. */
+  appendFloats({ shape, parts }: FloatSource): Promise<{ offset: number; length: number }> {
+    const byteLength = shape.reduce((product, length) => product * length, Float32Array.BYTES_PER_ELEMENT)
+    return this.append(byteLength, byteParts(parts()))
+  }
+
+  /** Writes one tensor, given as its consecutive parts, and tells where it lies. */
+  async append(
+    byteLength: number,
+    parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  ): Promise<{ offset: number; length: number }> {
+    const alignment = byteLength >= PAGE_ALIGNED_FROM ? PAGE : CACHE_LINE
+    const end = this.#written + this.#pendingBytes
+    const offset = Math.ceil(end / alignment) * alignment
+    if (offset > end) await this.#push(new Uint8Array(offset - end))
+    let length = 0
+    for await (const part of parts) {
+      await this.#push(part)
+      length += part.byteLength
+      this.#onBytes(part.byteLength)
+    }
+    if (length !== byteLength) throw new RangeError(`tensor of ${length} bytes where ${byteLength} were announced`)
+    return { offset, length }
+  }
+
+  /** Flushes to the disk itself and closes. */
+  async close(): Promise<void> {
+    try {
+      await this.#flush()
+      await this.#file.sync()
+    } finally {
+      await this.#file.close()
+    }
+  }
+
+  async #push(bytes: Uint8Array): Promise<void> {
+    this.#pending.push(bytes)
+    this.#pendingBytes += bytes.byteLength
+    if (this.#pendingBytes >= BUFFER_BYTES) await this.#flush()
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#pendingBytes === 0) return
+    let remaining: Uint8Array = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending)
+    this.#pending = []
+    this.#pendingBytes = 0
+    while (remaining.byteLength > 0) {
+      const { bytesWritten } = await this.#file.write(remaining, 0, remaining.byteLength, this.#written)
+      this.#written += bytesWritten
+      remaining = remaining.subarray(bytesWritten)
+    }
+  }
+}
+
+async function* byteParts(parts: Iterable<Float32Array> | AsyncIterable<Float32Array>): AsyncGenerator<Uint8Array> {
+  for await (const { buffer, byteOffset, byteLength } of parts) yield new Uint8Array(buffer, byteOffset, byteLength)
+}
