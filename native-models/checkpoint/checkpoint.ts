@@ -134,8 +134,10 @@ function parseIndex(json: unknown, file: string): WeightMap {
   }
   const entries = Object.entries(weightMap)
   for (const [name, shard] of entries) {
-    const plain = typeof shard === 'string' && /^[^/\\:\0]{1,255}\.(bin|safetensors)$/.test(shard) && !shard.startsWith('.')
-    if (!plain) throw new GromaError('CHECKPOINT_INVALID', `${file}: ${name.slice(0, 120)} lies in a file with a strange name`)
+    const plain =
+      typeof shard === 'string' && /^[^/\\:\0]{1,255}\.(bin|safetensors)$/.test(shard) && !shard.startsWith('.')
+    if (!plain)
+      throw new GromaError('CHECKPOINT_INVALID', `${file}: ${name.slice(0, 120)} lies in a file with a strange name`)
   }
   if (entries.length === 0) throw new GromaError('CHECKPOINT_INVALID', `${file}: names no tensors`)
   return new Map(entries as [string, string][])
@@ -169,7 +171,10 @@ function collect(contents: ShardContents, locations: Map<string, TensorLocation>
     const name = canonicalTensorName(location.name)
     const other = locations.get(name)
     if (other && other.shape.join() !== location.shape.join()) {
-      throw new GromaError('CHECKPOINT_INVALID', `${location.file}: ${location.name} and ${other.name} should be one tensor`)
+      throw new GromaError(
+        'CHECKPOINT_INVALID',
+        `${location.file}: ${location.name} and ${other.name} should be one tensor`,
+      )
     }
     if (other && other.name === location.name) {
       throw new GromaError('CHECKPOINT_INVALID', `${location.file}: ${name} is also in ${other.file}`)
@@ -184,7 +189,9 @@ function refuseForeignTensors(tensors: ReadonlyMap<string, unknown>, dir: string
   const missing = gromaGroups.filter((group) => !names.some((name) => name.startsWith(group)))
   if (missing.length === 0) return
   const plainLlama = names.some((name) => name.startsWith('model.layers.') || name === 'lm_head.weight')
-  const kind = plainLlama ? 'a plain LLaMA checkpoint, not Groma' : `not a Groma checkpoint: it has no ${missing.join(', ')}`
+  const kind = plainLlama
+    ? 'a plain LLaMA checkpoint, not Groma'
+    : `not a Groma checkpoint: it has no ${missing.join(', ')}`
   throw new GromaError('CHECKPOINT_FOREIGN', `${dir}: is ${kind}`)
 }
 

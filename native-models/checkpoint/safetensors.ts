@@ -5,7 +5,21 @@ import { rowMajorStrides, type TensorLocation, type WeightDtype } from './tensor
 
 /** Bytes per element of every type the format knows; only the floating ones can be weights. */
 const bytesPerElement: Readonly<Record<string, number>> = Object.assign(Object.create(null), {
-  BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1, I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8,
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E5M2: 1,
+  F8_E4M3: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  F64: 8,
+  I64: 8,
+  U64: 8,
 }) // prettier-ignore
 
 const maxHeaderBytes = 100_000_000
@@ -82,14 +96,14 @@ function parseEntry(entry: unknown, name: string, file: string) {
   const { dtype, shape, data_offsets: offsets } = entry
   const width = typeof dtype === 'string' ? bytesPerElement[dtype] : undefined
   if (width === undefined) throw invalid(file, `${name} has the unknown type ${JSON.stringify(dtype)?.slice(0, 40)}`)
-  if (!Array.isArray(shape) || shape.length > 16 || !shape.every(isCount)) throw invalid(file, `${name} has a broken shape`)
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount) || offsets[0] > offsets[1]) {
-    throw invalid(file, `${name} has broken data offsets`)
-  }
+  if (!isCounts(shape) || shape.length > 16) throw invalid(file, `${name} has a broken shape`)
+  if (!isCounts(offsets) || offsets.length !== 2) throw invalid(file, `${name} has broken data offsets`)
   const [begin, end] = offsets as [number, number]
-  const bytes = (shape as number[]).reduce((product, extent) => product * BigInt(extent), BigInt(width))
-  if (bytes !== BigInt(end - begin)) throw invalid(file, `${name}: shape needs ${bytes} bytes, offsets give ${end - begin}`)
-  return { dtype: dtype as string, shape: shape as number[], begin, end }
+  if (begin > end) throw invalid(file, `${name} has broken data offsets`)
+  const bytes = shape.reduce((product, extent) => product * BigInt(extent), BigInt(width))
+  if (bytes !== BigInt(end - begin))
+    throw invalid(file, `${name}: shape needs ${bytes} bytes, offsets give ${end - begin}`)
+  return { dtype: dtype as string, shape, begin, end }
 }
 
 /** The first key that an object of this (valid) JSON text names twice, or null. */
@@ -160,6 +174,10 @@ export async function writeRawSafetensors(
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isCounts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every(isCount)
 }
 
 function isCount(value: unknown): value is number {

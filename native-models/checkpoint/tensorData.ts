@@ -100,7 +100,12 @@ async function readFully(handle: FileHandle, target: Uint8Array, position: numbe
   }
 }
 
-function gather(source: Float32Array, target: Float32Array, shape: readonly number[], strides: readonly number[]): void {
+function gather(
+  source: Float32Array,
+  target: Float32Array,
+  shape: readonly number[],
+  strides: readonly number[],
+): void {
   const index = new Array<number>(shape.length).fill(0)
   const innerExtent = shape.at(-1)!
   const innerStride = strides.at(-1)!

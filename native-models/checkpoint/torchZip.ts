@@ -1,12 +1,22 @@
 import type { FileHandle } from 'node:fs/promises'
 import { GromaError } from '../errors.ts'
 import { refuseForeignFile } from './foreign.ts'
-import { readStateDict, type StorageDtype } from './pickle.ts'
+import { readStateDict } from './pickle.ts'
 import type { ShardContents } from './safetensors.ts'
+import type { StorageDtype } from './torchObjects.ts'
 import { listZip, type ZipEntry } from './zip.ts'
 
 const bytesPerElement: Readonly<Record<StorageDtype, number>> = {
-  F64: 8, I64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, I16: 2, I8: 1, U8: 1, BOOL: 1,
+  F64: 8,
+  I64: 8,
+  F32: 4,
+  I32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
 } // prettier-ignore
 
 /**
@@ -30,7 +40,10 @@ export async function readTorchZip(handle: FileHandle, file: string): Promise<Sh
     if (!entry) throw invalid(file, `${name} refers to the missing entry data/${storage.key.slice(0, 40)}`)
     const width = bytesPerElement[storage.dtype]
     if (BigInt(storage.length) * BigInt(width) !== BigInt(entry.bytes)) {
-      throw invalid(file, `${name}: its storage should take ${storage.length * width} bytes, the entry has ${entry.bytes}`)
+      throw invalid(
+        file,
+        `${name}: its storage should take ${storage.length * width} bytes, the entry has ${entry.bytes}`,
+      )
     }
     if (storage.dtype === 'F32' || storage.dtype === 'F16' || storage.dtype === 'BF16') {
       const byteOffset = entry.dataOffset + offset * width

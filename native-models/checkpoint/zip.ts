@@ -81,7 +81,8 @@ export async function listZip(handle: FileHandle, fileBytes: number, file: strin
   }
 
   function centralEntry(at: number): { entry: ZipEntry; headerOffset: number; next: number } {
-    if (at + 46 > table.length || table.readUInt32LE(at) !== signature.central) throw invalid('its zip directory is broken')
+    if (at + 46 > table.length || table.readUInt32LE(at) !== signature.central)
+      throw invalid('its zip directory is broken')
     const nameEnd = at + 46 + table.readUInt16LE(at + 28)
     const extraEnd = nameEnd + table.readUInt16LE(at + 30)
     const next = extraEnd + table.readUInt16LE(at + 32)

@@ -152,7 +152,9 @@ export function parseGromaConfig(json: unknown, path = 'config.json'): GromaConf
   refuseForeign(json, path)
   const parsed = gromaSchema.safeParse(json)
   if (!parsed.success) {
-    const reasons = parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`)
+    const reasons = parsed.error.issues
+      .slice(0, 5)
+      .map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`)
     throw new GromaError('CONFIG_INVALID', `${path}: ${reasons.join('; ')}`)
   }
   const file = parsed.data

@@ -45,7 +45,8 @@ export function readSpecialTokens(
     return id
   }
   const regions: number[] = []
-  for (let id = addedTokens.get('<r0>'); id !== undefined; id = addedTokens.get(`<r${regions.length}>`)) regions.push(id)
+  for (let id = addedTokens.get('<r0>'); id !== undefined; id = addedTokens.get(`<r${regions.length}>`))
+    regions.push(id)
   const named = [...addedTokens.keys()].filter((token) => /^<r\d+>$/.test(token)).length
   if (regions.length === 0) throw new GromaError('TOKENIZER_INVALID', `${path}: <r0> is missing`)
   if (named !== regions.length) throw new GromaError('TOKENIZER_INVALID', `${path}: <r${regions.length}> is missing`)

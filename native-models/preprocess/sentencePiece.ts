@@ -53,17 +53,18 @@ export class SentencePieceBpe {
 
   /**
    * Text of ids; bytes that do not form UTF-8 become U+FFFD one by one, control pieces vanish, ids outside the vocabulary too.
-   * @param stripsLeadingSpace whether the text's first space is the dummy prefix
+   * @param options.stripsLeadingSpace whether the text's first space is the dummy prefix
+   * @param options.dropsFirstSpace takes a space off the first piece before anything else
    */
-  decode(ids: readonly number[], stripsLeadingSpace = this.model.addDummyPrefix || this.model.removeExtraWhitespaces): string {
+  decode(ids: readonly number[], options: { stripsLeadingSpace?: boolean; dropsFirstSpace?: boolean } = {}): string {
     let text = ''
     let bytes: number[] = []
-    let strips = stripsLeadingSpace
+    let strips = options.stripsLeadingSpace ?? (this.model.addDummyPrefix || this.model.removeExtraWhitespaces)
     const flush = () => {
       if (bytes.length > 0) text += decodeUtf8LikeSentencePiece(bytes)
       bytes = []
     }
-    for (const id of ids) {
+    for (const [index, id] of ids.entries()) {
       const piece = this.model.pieces[id]
       if (!piece || piece.kind === pieceKind.control) continue
       if (piece.kind === pieceKind.byte) {
@@ -76,6 +77,7 @@ export class SentencePieceBpe {
         continue
       }
       let surface = piece.text
+      if (index === 0 && options.dropsFirstSpace && surface.startsWith(space)) surface = surface.slice(1)
       if (text !== '') strips = false
       if (strips && surface.startsWith(space)) {
         surface = surface.slice(1)
@@ -89,7 +91,8 @@ export class SentencePieceBpe {
 
   private normalise(text: string, addDummyPrefix: boolean): string {
     let plain = text.toWellFormed()
-    if (this.model.removeExtraWhitespaces) plain = plain.replaceAll(space, ' ').replace(/ {2,}/g, ' ').replace(/^ | $/g, '')
+    if (this.model.removeExtraWhitespaces)
+      plain = plain.replaceAll(space, ' ').replace(/ {2,}/g, ' ').replace(/^ | $/g, '')
     if (plain === '') return ''
     return (addDummyPrefix ? space : '') + plain.replaceAll(' ', space)
   }

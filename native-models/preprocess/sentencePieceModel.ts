@@ -45,30 +45,70 @@ export function parseSentencePieceModel(bytes: Uint8Array, file: string): Senten
     readMessage(protobuf.Reader.create(bytes), {
       1: (reader, end) => {
         const piece = { text: '', score: 0, kind: pieceKind.normal as number }
-        readMessage(reader, {
-          1: () => { piece.text = reader.string() },
-          2: () => { piece.score = reader.float() },
-          3: () => { piece.kind = reader.int32() },
-        }, end) // prettier-ignore
+        readMessage(
+          reader,
+          {
+            1: () => {
+              piece.text = reader.string()
+            },
+            2: () => {
+              piece.score = reader.float()
+            },
+            3: () => {
+              piece.kind = reader.int32()
+            },
+          },
+          end,
+        ) // prettier-ignore
         if (model.pieces.push(piece) > maxPieces) throw fail('has too many pieces')
       },
       2: (reader, end) =>
-        readMessage(reader, {
-          3: () => { modelType = reader.int32() },
-          24: () => { whitespaceSuffix = reader.bool() },
-          35: () => { model.byteFallback = reader.bool() },
-          40: () => { model.unkId = reader.int32() },
-          41: () => { model.bosId = reader.int32() },
-          42: () => { model.eosId = reader.int32() },
-          44: () => { model.unkSurface = reader.string() },
-        }, end), // prettier-ignore
+        readMessage(
+          reader,
+          {
+            3: () => {
+              modelType = reader.int32()
+            },
+            24: () => {
+              whitespaceSuffix = reader.bool()
+            },
+            35: () => {
+              model.byteFallback = reader.bool()
+            },
+            40: () => {
+              model.unkId = reader.int32()
+            },
+            41: () => {
+              model.bosId = reader.int32()
+            },
+            42: () => {
+              model.eosId = reader.int32()
+            },
+            44: () => {
+              model.unkSurface = reader.string()
+            },
+          },
+          end,
+        ), // prettier-ignore
       3: (reader, end) =>
-        readMessage(reader, {
-          2: () => { charsMapBytes = reader.bytes().length },
-          3: () => { model.addDummyPrefix = reader.bool() },
-          4: () => { model.removeExtraWhitespaces = reader.bool() },
-          5: () => { escapeWhitespaces = reader.bool() },
-        }, end), // prettier-ignore
+        readMessage(
+          reader,
+          {
+            2: () => {
+              charsMapBytes = reader.bytes().length
+            },
+            3: () => {
+              model.addDummyPrefix = reader.bool()
+            },
+            4: () => {
+              model.removeExtraWhitespaces = reader.bool()
+            },
+            5: () => {
+              escapeWhitespaces = reader.bool()
+            },
+          },
+          end,
+        ), // prettier-ignore
     })
   } catch (cause) {
     if (cause instanceof GromaError) throw cause
@@ -78,7 +118,11 @@ export function parseSentencePieceModel(bytes: Uint8Array, file: string): Senten
   if (modelType !== modelTypeBpe) throw fail('is not a BPE model; LLaMA tokenizers are')
   if (charsMapBytes > 0) throw fail('rewrites characters before splitting, which is not supported')
   if (!escapeWhitespaces || whitespaceSuffix) throw fail('treats spaces in a way that is not supported')
-  for (const [role, id] of [['unk_id', model.unkId], ['bos_id', model.bosId], ['eos_id', model.eosId]] as const) {
+  for (const [role, id] of [
+    ['unk_id', model.unkId],
+    ['bos_id', model.bosId],
+    ['eos_id', model.eosId],
+  ] as const) {
     if (!model.pieces[id]) throw fail(`${role} ${id} is outside its vocabulary`)
   } // prettier-ignore
   return model

@@ -25,7 +25,9 @@ export interface GromaTokenizer {
   createStreamDecoder(): StreamDecoder
 }
 
-const tokenText = z.union([z.string(), z.object({ content: z.string() })]).transform((value) => (typeof value === 'string' ? value : value.content))
+const tokenText = z
+  .union([z.string(), z.object({ content: z.string() })])
+  .transform((value) => (typeof value === 'string' ? value : value.content))
 const configSchema = z.looseObject({
   legacy: z.boolean().nullish(), // absent means true in 4.32
   add_bos_token: z.boolean().default(true),
@@ -73,7 +75,9 @@ function makeTokenizer(
   }
   const textOfAdded = new Map([...addedTokens].map(([text, id]) => [id, text]))
   const textOfBase = new Map(
-    Object.values(base).filter((id) => !textOfAdded.has(id)).map((id) => [id, pieces[id]!.text]),
+    Object.values(base)
+      .filter((id) => !textOfAdded.has(id))
+      .map((id) => [id, pieces[id]!.text]),
   ) // prettier-ignore
   const splitters = makeSplitters([
     ...[...addedTokens].map(([text, id]) => ({ text, id, strips: true })),
@@ -96,7 +100,11 @@ function makeTokenizer(
       if (typeof piece === 'number') ids.push(piece)
       else ids.push(...encodePiece(piece))
     }
-    return [...(addBos && config.add_bos_token ? [base.bos] : []), ...ids, ...(addBos && config.add_eos_token ? [base.eos] : [])]
+    return [
+      ...(addBos && config.add_bos_token ? [base.bos] : []),
+      ...ids,
+      ...(addBos && config.add_eos_token ? [base.eos] : []),
+    ]
   }
 
   /** A run without added tokens: convert_tokens_to_string of 4.32, oddities included. */
@@ -104,12 +112,15 @@ function makeTokenizer(
     let text = ''
     let afterSpecial = false
     let plain: number[] = []
+    let chunkStart = 0
     const flush = (): string => {
-      const first = pieces[plain[0] ?? -1]
-      const ownPrefix = plain.length > 0 && plain[0] === run[0] && text === '' && first?.text.startsWith(visibleSpace)
-      const decoded = bpe.decode(plain, legacy && bpe.model.addDummyPrefix)
+      // the run's first space goes by hand, each chunk's first one with the dummy prefix
+      const decoded = bpe.decode(plain, {
+        dropsFirstSpace: chunkStart === 0,
+        stripsLeadingSpace: legacy && bpe.model.addDummyPrefix,
+      })
       plain = []
-      return ownPrefix && !legacy ? decoded.slice(1) : decoded
+      return decoded
     }
     run.forEach((id, index) => {
       const special = textOfBase.get(id)
@@ -120,6 +131,7 @@ function makeTokenizer(
       }
       if (!afterSpecial && index !== 0 && legacy) text += ' '
       text += flush() + special
+      chunkStart = index + 1
       afterSpecial = true
     })
     return text + flush()
