@@ -1,8 +1,8 @@
 /** Writes what a walk of the folder found: new images, changed ones, and those that are gone. Never deletes anything. */
 import { throwIfAborted } from './errors.ts'
+import type { ProjectStore } from './project.ts'
 import { type Change, diffOf } from './records/diff.ts'
 import type { ImageRecord, Revision, SkippedFile } from './records/records.ts'
-import type { ProjectStore } from './project.ts'
 import { type ImageProbe, type ScanItem, scanFolder } from './scanFolder.ts'
 
 export interface ScanResult {
@@ -37,9 +37,9 @@ interface Batch {
 
 const emptyBatch = (): Batch => ({ changes: [], modifiedMs: new Map(), startedAt: performance.now() })
 
-function withoutCounts(image: ImageRecord): ImageRecord {
-  const { id, fileName, width, height, fileBytes, contentSha256, status, done, proposedAt } = image
-  return { id, fileName, width, height, fileBytes, contentSha256, status, done, proposedAt }
+function sameFiles(a: readonly SkippedFile[], b: readonly SkippedFile[]): boolean {
+  const reasons = new Map(a.map(({ fileName, reason }) => [fileName, reason]))
+  return a.length === b.length && b.every(({ fileName, reason }) => reasons.get(fileName) === reason)
 }
 
 function addItem(store: Store, batch: Batch, result: ScanResult, item: Exclude<ScanItem, { kind: 'skipped' }>): void {
@@ -52,7 +52,17 @@ function addItem(store: Store, batch: Batch, result: ScanResult, item: Exclude<S
   const { fileName, width, height, fileBytes, contentSha256, modifiedMs } = item
   if (before === null) {
     const id = store.allocateIds('images', 1)[0] as number
-    const after: ImageRecord = { id, fileName, width, height, fileBytes, contentSha256, status: 'ready', done: false, proposedAt: null }
+    const after: ImageRecord = {
+      id,
+      fileName,
+      width,
+      height,
+      fileBytes,
+      contentSha256,
+      status: 'ready',
+      done: false,
+      proposedAt: null,
+    }
     batch.changes.push({ before: null, after })
     batch.modifiedMs.set(id, modifiedMs)
     result.added++
@@ -116,9 +126,7 @@ export async function applyScan(
     options.onProgress?.({ done, total: null, note: item.fileName })
   }
   result.missing = markMissing(store, batch, seen, result.skipped)
-  const stored = store.images.skipped()
-  const same = JSON.stringify(stored) === JSON.stringify(result.skipped)
-  flush(same ? undefined : result.skipped)
+  flush(sameFiles(store.images.skipped(), result.skipped) ? undefined : result.skipped)
   return result
 }
 

@@ -2,9 +2,10 @@
  * Space kept for the moment the disk is full: SQLite needs room even to delete or to checkpoint. The file is real
  * bytes (not sparse), made when a project opens for writing and removed when it closes.
  */
+
+import { randomFillSync } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, rmSync, statfsSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { randomFillSync } from 'node:crypto'
 
 export const BALLAST_BYTES = 16 * 1024 * 1024
 /** Below this the person is warned. */

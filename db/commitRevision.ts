@@ -39,17 +39,20 @@ function readRecord<T extends TableName>(db: Db, table: T, id: number): RecordOf
 /** The stored row as it is now; null when there is none. */
 export const currentRecord = readRecord
 
+/** A row as its schema has it: what callers carry along beside it (counts of a summary) falls away. */
+function parseRecord<T extends TableName>(table: T, record: RecordOf<T> | null): RecordOf<T> | null {
+  if (record === null) return null
+  const parsed = codecs[table].schema.safeParse(record)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const where = issue === undefined ? '' : ` (${issue.path.join('.')}: ${issue.message})`
+  throw new DbError('INVALID_INPUT', `A row of ${table} is not valid${where}.`, { cause: parsed.error })
+}
+
 /** Checks shape and `before`, and drops changes that change nothing. */
 function checkChange<T extends TableName>(db: Db, table: T, given: Change<RecordOf<T>>): Change<RecordOf<T>> | null {
-  const { schema } = codecs[table]
-  const { before } = given
-  const parsed = given.after === null ? null : schema.safeParse(given.after)
-  if (parsed !== null && !parsed.success) {
-    throw new DbError('INVALID_INPUT', `A row of ${table} is not valid: ${parsed.error.issues[0]?.message ?? 'wrong shape'}.`, {
-      cause: parsed.error,
-    })
-  }
-  const after = parsed === null ? null : parsed.data
+  const before = parseRecord(table, given.before)
+  const after = parseRecord(table, given.after)
   if (before === null && after === null) return null
   if (before !== null && after !== null && before.id !== after.id) {
     throw new DbError('INVALID_INPUT', `A change of ${table} names two rows: ${before.id} and ${after.id}.`)
@@ -124,7 +127,8 @@ function writeRevision(db: Db, input: CommitInput, diff: RecordsDiff): Revision 
     `INSERT INTO revisions (actor, label, undoes, redoes, created_at, image_id, undoable, diff) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
   )
   const seq = Number(
-    insert.run(actor, label, undoes, redoes, createdAt, imageIdOf(diff), undoable ? 1 : 0, JSON.stringify(diff)).lastInsertRowid,
+    insert.run(actor, label, undoes, redoes, createdAt, imageIdOf(diff), undoable ? 1 : 0, JSON.stringify(diff))
+      .lastInsertRowid,
   )
   const setState = statement(db, 'UPDATE revisions SET state = ? WHERE seq = ?')
   if (undoes !== null) setState.run('undone', undoes)

@@ -9,7 +9,15 @@ import { DbError, isDiskFull, toDbError } from './errors.ts'
 import { migrate, newestVersion } from './migrations/migrate.ts'
 import { migrations } from './migrations/migrations.ts'
 import { acquireProjectLock, type ProjectLock } from './projectLock.ts'
-import { APPLICATION_ID, assertDurable, assertSqliteVersion, connect, type Db, hardenConnection, setDurable } from './sqlite.ts'
+import {
+  APPLICATION_ID,
+  assertDurable,
+  assertSqliteVersion,
+  connect,
+  type Db,
+  hardenConnection,
+  setDurable,
+} from './sqlite.ts'
 
 export interface OpenedDatabase {
   db: Db
@@ -123,7 +131,10 @@ function openReader(path: string, reason: string | null, lock: ProjectLock | nul
     checkIdentityThroughSqlite(path, db)
     const version = db.pragma('user_version', { simple: true }) as number
     if (version < newestVersion()) {
-      throw new DbError('READ_ONLY', `${path} was written by an older version and must be opened for writing once, to be brought up to date.`)
+      throw new DbError(
+        'READ_ONLY',
+        `${path} was written by an older version and must be opened for writing once, to be brought up to date.`,
+      )
     }
     const warnings = reason === null ? [] : [reason]
     if (!damaged) {
@@ -178,7 +189,8 @@ export function openDatabase(path: string, options: OpenOptions = {}): OpenedDat
   }
   if (!stats?.isFile()) throw invalid(path, 'it is a folder')
   if (options.readOnly) return openReader(path, null, null)
-  if (!canWrite(path)) return openReader(path, 'The project file is write-protected, so it is open for reading only.', null)
+  if (!canWrite(path))
+    return openReader(path, 'The project file is write-protected, so it is open for reading only.', null)
 
   const result = acquireProjectLock(path)
   if (result.lock === null) {
@@ -216,7 +228,9 @@ function openWriter(db: Db, path: string, lock: ProjectLock): OpenedDatabase {
   try {
     const walTaken = setDurable(db)
     if (!walTaken) {
-      warnings.push('This drive takes no write-ahead log (a network drive?): saving is safe but slower, and only one program should use the file.')
+      warnings.push(
+        'This drive takes no write-ahead log (a network drive?): saving is safe but slower, and only one program should use the file.',
+      )
     }
     const backupPath = migrate(db, path, migrations)
     firstWrite(db, path)
@@ -227,7 +241,11 @@ function openWriter(db: Db, path: string, lock: ProjectLock): OpenedDatabase {
   } catch (error) {
     if (!isDiskFull(error) || (db.pragma('user_version', { simple: true }) as number) < newestVersion()) throw error
     db.close()
-    return openReader(path, 'The disk is full, so the project is open for reading only. Free some space and open it again.', lock)
+    return openReader(
+      path,
+      'The disk is full, so the project is open for reading only. Free some space and open it again.',
+      lock,
+    )
   }
 }
 

@@ -71,7 +71,8 @@ function findImagesDir(db: Db, projectPath: string): string {
 export function createProject(path: string, imagesDir: string): ProjectStore {
   const target = resolve(path)
   const images = resolve(imagesDir)
-  if (!existsSync(images) || !statSync(images).isDirectory()) throw new DbError('NOT_FOUND', `There is no folder ${images}.`)
+  if (!existsSync(images) || !statSync(images).isDirectory())
+    throw new DbError('NOT_FOUND', `There is no folder ${images}.`)
   if (existsSync(target)) throw new DbError('ALREADY_EXISTS', `${target} exists already.`)
   const temporary = `${target}.new`
   try {

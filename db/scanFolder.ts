@@ -58,7 +58,11 @@ async function entriesOf(directory: string): Promise<{ name: string; isDirectory
 }
 
 /** Names of all files below, relative to `root` with `/`, in the order people count; folders that resist are yielded with the reason. */
-async function* walk(root: string, below: string, signal: AbortSignal | undefined): AsyncGenerator<string | { folder: string; reason: string }> {
+async function* walk(
+  root: string,
+  below: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string | { folder: string; reason: string }> {
   throwIfAborted(signal, 'The scan')
   let entries: Awaited<ReturnType<typeof entriesOf>>
   try {
@@ -82,23 +86,25 @@ export async function hashFile(path: string, signal?: AbortSignal): Promise<stri
   return hash.digest('hex')
 }
 
-const MAGICS: readonly RegExp[] = [
-  /^\xff\xd8\xff/, // jpeg
-  /^\x89PNG\r\n\x1a\n/,
-  /^RIFF[\s\S]{4}WEBP/,
-  /^GIF8[79]a/,
-  /^II\*\0|^MM\0\*|^II\+\0|^MM\0\+/, // tiff
-  /^[\s\S]{4}ftyp(avif|avis|heic|heix|mif1|msf1)/,
-  /^BM[\s\S]{12}/,
-]
+/** First bytes of jpeg, png, gif, webp, tiff (and BigTIFF), avif and heif, bmp; hexadecimal. */
+const MAGIC = new RegExp(
+  `^(${[
+    'ffd8ff',
+    '89504e470d0a1a0a',
+    '47494638(37|39)61',
+    '52494646.{8}57454250',
+    '49492a00|4d4d002a|49492b00|4d4d002b',
+    '.{8}66747970(61766966|61766973|68656963|68656978|6d696631|6d736631)',
+    '424d.{24}',
+  ].join('|')})`,
+)
 
 async function looksLikeImage(path: string): Promise<boolean> {
   const handle = await open(path, 'r')
   try {
     const head = Buffer.alloc(32)
     const { bytesRead } = await handle.read(head, 0, 32, 0)
-    const text = head.toString('latin1', 0, bytesRead)
-    return MAGICS.some((magic) => magic.test(text))
+    return MAGIC.test(head.toString('hex', 0, bytesRead))
   } finally {
     await handle.close()
   }
@@ -121,7 +127,8 @@ async function examine(root: string, fileName: string, options: ScanOptions): Pr
     const before = known?.get(fileName)
     if (before?.fileBytes === stats.size && before.modifiedMs === modifiedMs) return { kind: 'unchanged', fileName }
     if (stats.size === 0) return skipped('The file is empty.')
-    if (!IMAGE_EXTENSIONS.has(extname(fileName).toLowerCase()) && !(await looksLikeImage(path))) return skipped('Not an image.')
+    if (!IMAGE_EXTENSIONS.has(extname(fileName).toLowerCase()) && !(await looksLikeImage(path)))
+      return skipped('Not an image.')
     const { width, height } = await probe(path)
     if (!(Number.isSafeInteger(width) && Number.isSafeInteger(height) && width > 0 && height > 0)) {
       return skipped('The image has no size.')

@@ -12,7 +12,10 @@ export const APPLICATION_ID = 0x47524f4d
 const OLDEST_SQLITE = [3, 51, 3] as const
 
 /** Opens one connection and nothing more. `timeoutMs` is how long to wait for a lock. */
-export function connect(file: string, options: { readonly?: boolean; timeoutMs?: number; mustExist?: boolean } = {}): Db {
+export function connect(
+  file: string,
+  options: { readonly?: boolean; timeoutMs?: number; mustExist?: boolean } = {},
+): Db {
   return new Database(file, {
     readonly: options.readonly ?? false,
     fileMustExist: options.mustExist ?? false,

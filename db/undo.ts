@@ -71,7 +71,9 @@ function reverseNow(db: Db, diff: RecordsDiff): RecordsDiff {
   reversed.messages = reverseTable(db, 'messages', diff)
   reversed.annotations = reverseTable(db, 'annotations', diff)
   const categories = reverseTable(db, 'categories', diff)
-  const removed = new Set(categories.flatMap(({ before, after }) => (after === null && before !== null ? [before.id] : [])))
+  const removed = new Set(
+    categories.flatMap(({ before, after }) => (after === null && before !== null ? [before.id] : [])),
+  )
   const restored = new Set(categories.flatMap(({ after }) => (after === null ? [] : [after.id])))
   reversed.categories = categories.flatMap((change) => {
     if (change.after !== null) return [{ ...change, after: freeName(db, change.after) }]
@@ -81,7 +83,9 @@ function reverseNow(db: Db, diff: RecordsDiff): RecordsDiff {
   reversed.annotations = reversed.annotations.map(({ before, after }) => {
     const id = after?.categoryId ?? null
     if (after === null || id === null || restored.has(id) || removed.has(id)) return { before, after }
-    return currentRecord(db, 'categories', id) === null ? { before, after: { ...after, categoryId: null } } : { before, after }
+    return currentRecord(db, 'categories', id) === null
+      ? { before, after: { ...after, categoryId: null } }
+      : { before, after }
   })
   return reversed
 }

@@ -58,7 +58,10 @@ export function migrate(db: Db, path: string, list: readonly Migration[] = migra
         for (const migration of list) if (migration.version > current) db.exec(migration.sql)
         const broken = db.pragma('foreign_key_check') as unknown[]
         if (broken.length > 0) {
-          throw new DbError('PROJECT_INVALID', `${path} has ${broken.length} rows that point to nothing; it was not changed.`)
+          throw new DbError(
+            'PROJECT_INVALID',
+            `${path} has ${broken.length} rows that point to nothing; it was not changed.`,
+          )
         }
         db.pragma(`user_version = ${newest}`)
       }).immediate()

@@ -25,5 +25,10 @@ export function annotationsRepository(db: Db): AnnotationsRepository {
     if (annotation === null) throw new DbError('NOT_FOUND', `Box ${id} is not there any more.`)
     return annotation
   }
-  return { list: (imageId) => select('WHERE image_id = ? ORDER BY id', imageId), find, get, getMany: (ids) => ids.map(get) }
+  return {
+    list: (imageId) => select('WHERE image_id = ? ORDER BY id', imageId),
+    find,
+    get,
+    getMany: (ids) => ids.map(get),
+  }
 }

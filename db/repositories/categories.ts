@@ -19,7 +19,9 @@ const { columns, fromRow } = codecs.categories
 
 export function categoriesRepository(db: Db): CategoriesRepository {
   const select = (where: string, ...values: unknown[]): Category[] =>
-    (statement(db, `SELECT ${columns.join(', ')} FROM categories ${where} ORDER BY id`).all(...values) as SqlRow[]).map(fromRow)
+    (statement(db, `SELECT ${columns.join(', ')} FROM categories ${where} ORDER BY id`).all(...values) as SqlRow[]).map(
+      fromRow,
+    )
   const find = (id: number): Category | null => select('WHERE id = ?', id)[0] ?? null
   return {
     list: () => select(''),
@@ -31,6 +33,8 @@ export function categoriesRepository(db: Db): CategoriesRepository {
     },
     byName: (name) => select('WHERE name = ?', name)[0] ?? null,
     annotationIds: (id) =>
-      (statement(db, 'SELECT id FROM annotations WHERE category_id = ? ORDER BY id').all(id) as { id: number }[]).map((row) => row.id),
+      (statement(db, 'SELECT id FROM annotations WHERE category_id = ? ORDER BY id').all(id) as { id: number }[]).map(
+        (row) => row.id,
+      ),
   }
 }

@@ -31,7 +31,9 @@ export function readRevision(db: Db, seq: number): Revision {
   try {
     diff = RecordsDiff.parse(JSON.parse(row.diff))
   } catch (error) {
-    throw new DbError('PROJECT_INVALID', `The project file is damaged: revision ${seq} cannot be read.`, { cause: error })
+    throw new DbError('PROJECT_INVALID', `The project file is damaged: revision ${seq} cannot be read.`, {
+      cause: error,
+    })
   }
   const { actor, label, undoes, redoes } = row
   return { seq, actor, label, undoes, redoes, createdAt: row.created_at, diff }

@@ -58,7 +58,10 @@ export function imagesRepository(db: Db): ImagesRepository {
         needle === ''
           ? statement(db, "SELECT value AS n FROM counters WHERE name = 'images'").get()
           : statement(db, `SELECT count(*) AS n FROM images ${where}`).get({ needle })
-      const page = statement(db, `SELECT ${COLUMNS} FROM images ${where} ORDER BY sort_key, id LIMIT @limit OFFSET @offset`)
+      const page = statement(
+        db,
+        `SELECT ${COLUMNS} FROM images ${where} ORDER BY sort_key, id LIMIT @limit OFFSET @offset`,
+      )
       const rows = page.all(needle === '' ? { limit, offset } : { limit, offset, needle }) as SqlRow[]
       return { total: (total as { n: number }).n, items: rows.map(toSummary) }
     },
@@ -92,7 +95,11 @@ export function imagesRepository(db: Db): ImagesRepository {
       )
     },
     skipped: () =>
-      statement(db, 'SELECT file_name AS fileName, reason FROM skipped_files ORDER BY sort_key, file_name').all() as SkippedFile[],
-    ids: () => (statement(db, 'SELECT id FROM images ORDER BY sort_key, id').all() as { id: number }[]).map((row) => row.id),
+      statement(
+        db,
+        'SELECT file_name AS fileName, reason FROM skipped_files ORDER BY sort_key, file_name',
+      ).all() as SkippedFile[],
+    ids: () =>
+      (statement(db, 'SELECT id FROM images ORDER BY sort_key, id').all() as { id: number }[]).map((row) => row.id),
   }
 }

@@ -10,12 +10,16 @@ export type MetaKey = 'name' | 'imagesDir.absolute' | 'imagesDir.relative' | 'cr
 /** @throws PROJECT_INVALID when the file lacks it */
 export function readMeta(db: Db, key: MetaKey): string {
   const row = statement(db, 'SELECT value FROM meta WHERE key = ?').get(key) as { value: string } | undefined
-  if (row === undefined) throw new DbError('PROJECT_INVALID', `The project file is damaged: it does not say its ${key}.`)
+  if (row === undefined)
+    throw new DbError('PROJECT_INVALID', `The project file is damaged: it does not say its ${key}.`)
   return row.value
 }
 
 export function writeMeta(db: Db, key: MetaKey, value: string): void {
-  statement(db, 'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(key, value)
+  statement(
+    db,
+    'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+  ).run(key, value)
 }
 
 /** Counters and the labels of undo and redo. Costs a handful of index look-ups, however large the project is. */
