@@ -3,9 +3,19 @@
  * written by two programs at once, and never "repaired" behind anyone's back: what cannot be written opens read-only
  * with a sentence that says why.
  */
-import { accessSync, closeSync, constants, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
-import { DbError, isDiskFull, toDbError } from './errors.ts'
+import { codeOf, DbError, isDiskFull, toDbError } from './errors.ts'
 import { migrate, newestVersion } from './migrations/migrate.ts'
 import { migrations } from './migrations/migrations.ts'
 import { acquireProjectLock, type ProjectLock } from './projectLock.ts'
@@ -14,6 +24,7 @@ import {
   assertDurable,
   assertSqliteVersion,
   connect,
+  connectMemoryCopy,
   type Db,
   hardenConnection,
   setDurable,
@@ -36,6 +47,8 @@ export interface OpenOptions {
 
 /** Files above this are checked in full only after an unclean end; reading them whole takes longer than a person waits. */
 const FULL_CHECK_BYTES = 128 * 1024 * 1024
+/** The largest project that is read into memory when its folder takes no log. */
+const MEMORY_COPY_BYTES = 512 * 1024 * 1024
 const MAGIC = 'SQLite format 3\0'
 
 function invalid(path: string, why: string, cause?: unknown): DbError {
@@ -104,21 +117,23 @@ function canWrite(path: string): boolean {
 
 /**
  * Opens for reading only. Where the files can be written a normal connection is used with `query_only`, because only
- * such a one can read a log that a crash left and tidy it on close; on read-only media it opens the file as immutable.
+ * such a one can read a log that a crash left and tidy it on close. On read-only media a project that was closed cleanly
+ * needs no log; one that still says it has one is read into memory.
  */
 function connectReader(path: string, writable: boolean): Db {
-  const log = `${path}-wal`
   try {
-    if (writable) {
-      const db = connect(path, { mustExist: true })
-      db.pragma('query_only = ON')
+    const db = connect(path, { readonly: !writable, mustExist: true })
+    try {
+      if (writable) db.pragma('query_only = ON')
       db.pragma('schema_version')
       return db
+    } catch (error) {
+      db.close()
+      const log = `${path}-wal`
+      const logged = existsSync(log) && statSync(log).size > 0
+      if (codeOf(error) !== 'SQLITE_CANTOPEN' || logged || statSync(path).size > MEMORY_COPY_BYTES) throw error
+      return connectMemoryCopy(readFileSync(path))
     }
-    const hasLog = existsSync(log) && statSync(log).size > 0
-    if (hasLog) return connect(path, { readonly: true, mustExist: true })
-    const address = `file:${encodeURI(path).replaceAll('?', '%3f').replaceAll('#', '%23')}?immutable=1`
-    return connect(process.platform === 'win32' ? path : address, { readonly: true, mustExist: true })
   } catch (error) {
     throw toDbError(error, `${path} cannot be read`)
   }
@@ -155,9 +170,10 @@ function damageWarning(damage: string): string {
 function closeAll(db: Db, path: string, lock: ProjectLock | null, writer: boolean): void {
   if (db.open) {
     try {
-      if (writer) db.pragma('wal_checkpoint(TRUNCATE)')
+      // Closed, a project is one plain file that opens anywhere, read-only media included.
+      if (writer) db.pragma('journal_mode = DELETE')
     } catch {
-      // a full disk cannot checkpoint; the log stays beside the file and is read at the next open
+      // a reader, or a full disk: the log stays beside the file and is read at the next open
     }
     db.close()
   }

@@ -23,6 +23,12 @@ export function connect(
   })
 }
 
+/** A read-only copy in memory of a database file without a log. */
+export function connectMemoryCopy(file: Buffer): Db {
+  file.fill(1, 18, 20) // the header's read and write versions: 2 asks for a log, which memory has none of
+  return new Database(file, { readonly: true })
+}
+
 /** @throws UNSUPPORTED when the SQLite inside is older than the one we trust. */
 export function assertSqliteVersion(db: Db): void {
   const version = db.prepare('SELECT sqlite_version()').pluck().get() as string
