@@ -1,8 +1,9 @@
 /** The window's end of the services inside Electron. Every message is checked for its sender before it is read. */
 import { type IpcMainEvent, type IpcMainInvokeEvent, ipcMain, type WebContents } from 'electron'
 import type { Client } from './contract/api.ts'
-import { channels, PickRequest } from './shell/channels.ts'
+import { channels } from './shell/channels.ts'
 import type { Log } from './shell/logFile.ts'
+import { PickRequest } from './shell/pickRequest.ts'
 import { isMessage, isTrustedSender } from './shell/policy.ts'
 import { type ServerPort, serveClient } from './transport/serve.ts'
 

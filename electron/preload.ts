@@ -8,7 +8,7 @@ import type { Bridge, Shell } from './transport/bridgeClient.ts'
 
 /** What we use of the page's document; this file is compiled with Node's types, not the browser's. */
 declare const document: {
-  activeElement: { tagName: string; isContentEditable?: boolean; readOnly?: boolean } | null
+  activeElement: { tagName: string; type?: string; isContentEditable?: boolean; readOnly?: boolean } | null
   execCommand(command: string): boolean
 }
 
@@ -29,16 +29,22 @@ ipcRenderer.on(channels.menu, (_event, command: unknown) => {
   else onMenu(command as never)
 })
 
+/** Inputs without text in them, and so without a history of their own. */
+const notText = ['button', 'checkbox', 'color', 'file', 'image', 'radio', 'range', 'reset', 'submit']
+
 /** A text field keeps its own history: undoing a typing mistake must not undo an annotation. */
 function editsText(): boolean {
   const element = document.activeElement
   if (element === null) return false
-  const field = element.tagName === 'INPUT' || element.tagName === 'TEXTAREA'
+  const field =
+    element.tagName === 'TEXTAREA' || (element.tagName === 'INPUT' && !notText.includes(element.type ?? 'text'))
   return element.isContentEditable === true || (field && element.readOnly !== true)
 }
 
 const bridge: Bridge = {
-  send: (message) => ipcRenderer.send(channels.message, String(message)),
+  send: (message) => {
+    ipcRenderer.send(channels.message, String(message))
+  },
   onMessage: (listener) => {
     onMessage = listener
   },

@@ -1,6 +1,4 @@
-/** Names of the IPC channels, and what the page may ask of the system over them. */
-import { z } from 'zod'
-
+/** Names of the IPC channels. The preload is made of this file and itself: nothing else belongs in a page's process. */
 export const channels = {
   /** page -> main: this page is there; whatever an earlier page of the window still ran ends. */
   connect: 'gromatic:connect',
@@ -13,10 +11,3 @@ export const channels = {
   /** main -> page: a menu item was chosen. */
   menu: 'gromatic:menu',
 } as const
-
-export const PickRequest = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('folder') }),
-  z.object({ kind: z.literal('project') }),
-  z.object({ kind: z.literal('save'), suggestedName: z.string().max(1000) }),
-])
-export type PickRequest = z.infer<typeof PickRequest>

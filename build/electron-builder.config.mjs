@@ -1,0 +1,101 @@
+/**
+ * Packages for the people who do not build: `npm run package` on each system for that system (the native packages of
+ * another one are not installed here). There is no updater: nothing leaves the machine, and nothing comes to it unasked.
+ */
+
+/** Native code, and what it or a child process reads as a plain file: images, checkpoints, model folders. */
+const asarUnpack = [
+  'node_modules/better-sqlite3/**',
+  'node_modules/onnxruntime-node/**',
+  'node_modules/onnxruntime-common/**',
+  'node_modules/sharp/**',
+  'node_modules/@img/**',
+  'native-models/demo/**',
+]
+
+/** Bundled into out/ already, or the Node that a clone runs on. */
+const notNeeded = [
+  'node-bin-*',
+  'node-linux-*',
+  'node-win-*',
+  'commander',
+  'protobufjs',
+  'ws',
+  'zod',
+  'adm-zip',
+  'global-agent',
+]
+
+/** onnxruntime-node carries every system's library; `keep` names the folders of this one. */
+const runtimeOf = (keep) => `!node_modules/onnxruntime-node/bin/napi-v6/!(${keep})/**`
+
+/** @type {import('electron-builder').Configuration} */
+export default {
+  appId: 'com.gromatic.app',
+  productName: 'Gromatic',
+  copyright: 'Apache-2.0',
+  directories: { output: 'release', buildResources: 'build' },
+  icon: 'build/icons/icon.png',
+
+  asar: true,
+  asarUnpack,
+  files: [
+    'out/**',
+    '!out/**/*.map',
+    '!out/.*',
+    'native-models/demo/**',
+    'LICENSE*',
+    'NOTICE*',
+    'package.json',
+    ...notNeeded.map((name) => `!node_modules/${name}/**`),
+    '!node_modules/better-sqlite3/{deps,src}/**',
+    '!node_modules/**/*.{md,ts,map}',
+  ],
+  extraResources: [{ from: 'build/licences', to: 'licences', filter: ['**/*'] }],
+
+  // better-sqlite3, sharp and onnxruntime-node are Node-API: their binaries are the same for Node and Electron.
+  npmRebuild: false,
+  buildDependenciesFromSource: false,
+  nodeGypRebuild: false,
+  electronLanguages: ['en', 'en-US', 'zh_CN', 'zh-CN'],
+  publish: null,
+
+  afterPack: 'build/afterPack.mjs',
+  // The fuses are flipped there: electron-builder's own option knows fewer of them than Electron has.
+  electronFuses: null,
+
+  fileAssociations: [{ ext: 'gromatic', name: 'Gromatic project', description: 'Gromatic project', role: 'Editor' }],
+
+  win: {
+    target: [{ target: 'nsis', arch: ['x64'] }],
+    files: [runtimeOf('win32')],
+  },
+  nsis: {
+    oneClick: false,
+    perMachine: false,
+    allowToChangeInstallationDirectory: true,
+    deleteAppDataOnUninstall: false,
+  },
+  mac: {
+    // onnxruntime-node has no library for Intel Macs.
+    target: [{ target: 'dmg', arch: ['arm64'] }],
+    category: 'public.app-category.graphics-design',
+    hardenedRuntime: true,
+    gatekeeperAssess: false,
+    darkModeSupport: true,
+    files: [runtimeOf('darwin')],
+  },
+  linux: {
+    target: [
+      { target: 'AppImage', arch: ['x64'] },
+      { target: 'deb', arch: ['x64'] },
+    ],
+    executableName: 'gromatic',
+    category: 'Graphics',
+    synopsis: 'Image annotation with a grounding model on your own machine',
+    maintainer: 'Gromatic',
+    files: [runtimeOf('linux')],
+  },
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: electron-builder's own placeholders
+  artifactName: '${productName}-${version}-${os}-${arch}.${ext}',
+}
