@@ -109,7 +109,7 @@ function parseEntry(entry: unknown, name: string, file: string) {
 /** The first key that an object of this (valid) JSON text names twice, or null. */
 export function firstDuplicateKey(text: string): string | null {
   const scopes: Set<string>[] = []
-  const token = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}]/gs
+  const token = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}]/gs
   for (const match of text.matchAll(token)) {
     if (match[0] === '{') scopes.push(new Set())
     else if (match[0] === '}') scopes.pop()

@@ -1,0 +1,126 @@
+import { writeFile } from 'node:fs/promises'
+
+/** A tensor as `torch.save` sees it: a strided view of a storage that several tensors may share. */
+export interface TorchTensor {
+  storageKey: string
+  offset: number
+  shape: readonly number[]
+  strides: readonly number[]
+}
+
+export interface TorchStorage {
+  type: 'FloatStorage' | 'HalfStorage' | 'BFloat16Storage' | 'LongStorage'
+  /** elements */
+  length: number
+  bytes: Uint8Array
+}
+
+/** Writes a torch zip as `torch.save(state_dict)` does: protocol 2 pickle, stored entries, data aligned to 64 bytes. */
+export async function writeTorchZip(
+  path: string,
+  tensors: ReadonlyMap<string, TorchTensor>,
+  storages: ReadonlyMap<string, TorchStorage>,
+): Promise<void> {
+  await writeFile(path, torchZipBytes(tensors, storages))
+}
+
+/** The bytes of such a file. */
+export function torchZipBytes(
+  tensors: ReadonlyMap<string, TorchTensor>,
+  storages: ReadonlyMap<string, TorchStorage>,
+): Buffer {
+  return zipBytes([
+    ['archive/data.pkl', pickleStateDict(tensors, storages)],
+    ['archive/byteorder', Buffer.from('little')],
+    ...[...storages].map(([key, { bytes }]): [string, Uint8Array] => [`archive/data/${key}`, bytes]),
+    ['archive/version', Buffer.from('3\n')],
+  ])
+}
+
+/** The pickle inside. */
+export function pickleStateDict(
+  tensors: ReadonlyMap<string, TorchTensor>,
+  storages: ReadonlyMap<string, TorchStorage>,
+): Buffer {
+  const parts: Buffer[] = [Buffer.from([0x80, 2]), Buffer.from('ccollections\nOrderedDict\n)R(', 'latin1')]
+  const op = (...bytes: number[]) => parts.push(Buffer.from(bytes))
+  const text = (value: string) => {
+    const bytes = Buffer.from(value)
+    op(0x58, ...uint32(bytes.length))
+    parts.push(bytes)
+  }
+  const number = (value: number) => {
+    if (value < 256) op(0x4b, value)
+    else if (value < 65_536) op(0x4d, value & 255, value >> 8)
+    else op(0x4a, ...uint32(value))
+  }
+  const tuple = (values: readonly number[]) => {
+    op(0x28)
+    for (const value of values) number(value)
+    op(0x74)
+  }
+  for (const [name, { storageKey, offset, shape, strides }] of tensors) {
+    const storage = storages.get(storageKey)!
+    text(name)
+    parts.push(Buffer.from('ctorch._utils\n_rebuild_tensor_v2\n((', 'latin1'))
+    text('storage')
+    parts.push(Buffer.from(`ctorch\n${storage.type}\n`))
+    text(storageKey)
+    text('cpu')
+    number(storage.length)
+    parts.push(Buffer.from('tQ', 'latin1'))
+    number(offset)
+    tuple(shape)
+    tuple(strides)
+    parts.push(Buffer.from('\x89ccollections\nOrderedDict\n)RtR', 'latin1'))
+  }
+  // torch hangs a `_metadata` on the table
+  parts.push(Buffer.from('u}', 'latin1'))
+  text('_metadata')
+  parts.push(Buffer.from('}sb.', 'latin1'))
+  return Buffer.concat(parts)
+}
+
+/** A zip of stored entries. */
+export function zipBytes(entries: readonly (readonly [string, Uint8Array])[], method = 0): Buffer {
+  const body: Buffer[] = []
+  const directory: Buffer[] = []
+  let position = 0
+  const add = (chunk: Buffer) => {
+    body.push(chunk)
+    position += chunk.length
+  }
+  for (const [name, bytes] of entries) {
+    const nameBytes = Buffer.from(name)
+    const headerAt = position
+    const padding = (64 - ((position + 30 + nameBytes.length + 4) % 64)) % 64
+    const extra = Buffer.concat([Buffer.from('FB'), Buffer.from([padding, 0]), Buffer.alloc(padding, 'Z')])
+    const shared = Buffer.alloc(26)
+    shared.writeUInt16LE(20, 0)
+    shared.writeUInt16LE(method, 4)
+    shared.writeUInt32LE(bytes.length, 14)
+    shared.writeUInt32LE(bytes.length, 18)
+    shared.writeUInt16LE(nameBytes.length, 22)
+    shared.writeUInt16LE(extra.length, 24)
+    add(Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), shared, nameBytes, extra]))
+    add(Buffer.from(bytes))
+    const tail = Buffer.alloc(14)
+    tail.writeUInt32LE(headerAt, 10)
+    const central = Buffer.concat([Buffer.from('PK\x01\x02', 'latin1'), Buffer.from([20, 0]), shared])
+    central.writeUInt16LE(0, 30) // no extra field here
+    directory.push(central, tail, nameBytes)
+  }
+  const start = position
+  for (const chunk of directory) add(chunk)
+  const end = Buffer.alloc(22)
+  end.write('PK\x05\x06', 'latin1')
+  end.writeUInt16LE(entries.length, 8)
+  end.writeUInt16LE(entries.length, 10)
+  end.writeUInt32LE(position - start, 12)
+  end.writeUInt32LE(start, 16)
+  return Buffer.concat([...body, end])
+}
+
+function uint32(value: number): number[] {
+  return [value & 255, (value >>> 8) & 255, (value >>> 16) & 255, (value >>> 24) & 255]
+}
