@@ -5,7 +5,7 @@ import { ExternalDataWriter } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
-import { ALL_STATES_FILE, dataFile, EMBEDDINGS_FILE, type EngineFile, type GraphName, graphFile } from './modelFiles.ts'
+import { ALL_STATES_FILE, dataFile, EMBEDDINGS_FILE, type GraphFacts, type GraphName, graphFile } from './modelFiles.ts'
 import { buildProposalHead } from './proposalHead.ts'
 import { buildRegionHead } from './regionHead.ts'
 import { buildRegionMaps, REGION_LEVEL_SCALES } from './regionMaps.ts'
@@ -33,7 +33,7 @@ export async function buildGraphs(
   config: GromaConfig,
   imageSize: number,
   onBytes: OnBytes,
-): Promise<EngineFile> {
+): Promise<GraphFacts> {
   const side = imageSize / config.vision.patchSize
   const job: Job = { folder, weights, config, imageSize, side, onBytes }
   const hiddenStates = await writeVisionEncoder(job)
@@ -70,16 +70,7 @@ export async function buildGraphs(
   })
   await writeDecoder(job)
   await writeEmbeddings(job)
-  return {
-    format: 1,
-    llm: 'fp32',
-    vision: 'fp32',
-    imageSize,
-    side,
-    hiddenStates,
-    regionChannels: channels,
-    regionBins: bins,
-  }
+  return { imageSize, side, hiddenStates, regionChannels: channels, regionBins: bins }
 }
 
 /** The graph whose outputs the later graphs need, and another over the same weights with all hidden states. */

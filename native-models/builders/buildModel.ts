@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { copyFile, mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts'
+import { writeManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
+import { readPixelSettings } from '../preprocess/pixels.ts'
 import { buildGraphs } from './buildGraphs.ts'
-import { COPIED_FILES, ENGINE_FILE, type EngineFile } from './modelFiles.ts'
+import { COPIED_FILES } from './modelFiles.ts'
 import { Weights } from './weights.ts'
 
 export interface ConvertOptions {
@@ -43,7 +45,8 @@ export async function convertCheckpoint(
   const checkpoint = await openCheckpoint(checkpointDir)
   try {
     const config = parseGromaConfig(checkpoint.config, join(checkpointDir, 'config.json'))
-    const imageSize = await readImageSize(checkpointDir, config)
+    const { imageSize } = await readPixelSettings(checkpointDir)
+    requireEvenGrid(imageSize, config.vision.patchSize)
     await mkdir(dirname(target), { recursive: true })
     await requireRoom(dirname(target), weightBytes(checkpoint))
     await writeBeside(target, (folder) => writeModel(folder, checkpoint, config, imageSize, options))
@@ -61,16 +64,24 @@ async function writeModel(
 ): Promise<void> {
   const total = weightBytes(checkpoint)
   let written = 0
-  const engine = await buildGraphs(folder, new Weights(checkpoint), config, imageSize, (step, bytes) => {
+  const facts = await buildGraphs(folder, new Weights(checkpoint), config, imageSize, (step, bytes) => {
     if (signal?.aborted) throw new GromaError('CANCELLED', 'the conversion was cancelled')
     written += bytes
     onProgress?.({ step, fraction: Math.min(1, written / total) })
   })
   for (const name of COPIED_FILES) {
     const source = join(checkpoint.dir, name)
-    if (await exists(source)) await copyFile(source, join(folder, name))
+    if (await exists(source)) await writeFile(join(folder, name), await readFile(source), { flag: 'wx', flush: true })
   }
-  await writeFlushed(join(folder, ENGINE_FILE), JSON.stringify(engine satisfies EngineFile, null, 1))
+  onProgress?.({ step: 'manifest', fraction: 1 })
+  const content = {
+    createdFrom: basename(resolve(checkpoint.dir)),
+    createdAt: new Date().toISOString(),
+    llm: 'fp32',
+    vision: 'fp32',
+    config: { groma: config, engine: facts },
+  }
+  await writeManifest(folder, content, await readdir(folder), signal ? { signal } : {})
 }
 
 /** Runs `write` on a folder beside `target` and renames it into place; on failure nothing is left. */
@@ -109,31 +120,11 @@ async function requireRoom(folder: string, bytes: number): Promise<void> {
   throw new GromaError('DISK_FULL', `${folder}: ${room}`)
 }
 
-/**
- * The side of the square picture that the model sees, from `preprocessor_config.json`.
- * @throws GromaError CONFIG_INVALID when it is no even number of patches
- */
-async function readImageSize(dir: string, config: GromaConfig): Promise<number> {
-  const path = join(dir, 'preprocessor_config.json')
-  const file = (await exists(path)) ? (JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>) : {}
-  const crop = file.crop_size as { height?: unknown; width?: unknown } | undefined
-  const imageSize = crop?.height ?? (file.size as { shortest_edge?: unknown } | undefined)?.shortest_edge ?? 448
-  const patches = typeof imageSize === 'number' ? imageSize / config.vision.patchSize : Number.NaN
-  if (typeof imageSize !== 'number' || !Number.isInteger(patches / 2) || patches < 2 || patches > 512) {
-    const wanted = `no even number of patches of ${config.vision.patchSize} pixels`
-    throw new GromaError('CONFIG_INVALID', `${path}: a picture of ${String(imageSize)} pixels is ${wanted}`)
-  }
-  return imageSize
-}
-
-async function writeFlushed(path: string, text: string): Promise<void> {
-  const file = await open(path, 'wx')
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+/** @throws GromaError CONFIG_INVALID when the picture is no even number of patches wide: image tokens join two by two. */
+function requireEvenGrid(imageSize: number, patchSize: number): void {
+  if (Number.isInteger(imageSize / patchSize / 2)) return
+  const reason = `a picture of ${imageSize} pixels is no even number of patches of ${patchSize} pixels`
+  throw new GromaError('CONFIG_INVALID', `preprocessor_config.json: ${reason}`)
 }
 
 async function flushFolder(path: string): Promise<void> {

@@ -38,7 +38,7 @@ interface Run {
   cos: Value
   sin: Value
   positions: Value
-  /** [B, 1, T, P + C + T], 0 where a token may look, very negative elsewhere */
+  /** [1, 1, T, P + C + T], 0 where a token may look, very negative elsewhere */
   bias: Value
   /** shapes [B, T, heads, d] */
   queryShape: Value
@@ -53,7 +53,7 @@ interface Run {
  * ```
  *  inputs_embeds [B, T, H] -> layer .. -> row `last_rows[b]` of each sequence -> RMSNorm -> lm_head | extra_lm_head
  * ```
- * Inputs beside `inputs_embeds`: `position_ids` [B, T], `attention_bias` [B, 1, T, P + C + T], `last_rows` [B] (rows of
+ * Inputs beside `inputs_embeds`: `position_ids` [B, T], `attention_bias` [1, 1, T, P + C + T], `last_rows` [B] (rows of
  * the flattened [B * T]); per layer `prefix_key.i` [1, G, d, P], `prefix_value.i` [1, G, P, d], shared by the whole
  * batch, and `past_key.i` [B, G, d, C], `past_value.i` [B, G, C, d]. P and C are at least 1: mask what is not there.
  */
@@ -61,7 +61,7 @@ export async function buildDecoder(g: GraphBuilder, weights: Weights, llm: Llm):
   const at = '/llm'
   const embeds = g.input('inputs_embeds', 'float32', ['B', 'T', llm.hiddenSize])
   const positions = g.input('position_ids', 'int64', ['B', 'T'])
-  const bias = g.input('attention_bias', 'float32', ['B', 1, 'T', 'P+C+T'])
+  const bias = g.input('attention_bias', 'float32', [1, 1, 'T', 'P+C+T'])
   const lastRows = g.input('last_rows', 'int64', ['B'])
   const groups = llm.kvHeadCount
   const earlier = Array.from({ length: llm.layerCount }, (_, layer) => ({

@@ -17,7 +17,6 @@ export const dataFile = (name: GraphName): string => `${name}.onnx.data`
 export const ALL_STATES_FILE = 'vision-encoder.all-states.onnx'
 /** float32 [vocabulary, hidden], row-major, little-endian: one row is read for each token. */
 export const EMBEDDINGS_FILE = 'token-embeddings.f32'
-export const ENGINE_FILE = 'engine.json'
 export const CONFIG_FILE = 'config.json'
 /** Copied as they are where the checkpoint has them. */
 export const COPIED_FILES = [
@@ -31,11 +30,8 @@ export const COPIED_FILES = [
 ] as const
 
 const size = z.int().positive()
-/** What the graphs of an engine folder expect beyond `config.json`. */
-export const EngineFile = z.object({
-  format: z.literal(1),
-  llm: z.literal('fp32'),
-  vision: z.literal('fp32'),
+/** What the graphs expect beyond the checkpoint's own configuration: `engine` in the manifest's config. */
+export const GraphFacts = z.object({
   /** side of the square picture, pixels */
   imageSize: size,
   /** patches along it */
@@ -47,4 +43,4 @@ export const EngineFile = z.object({
   /** bins along a region's side */
   regionBins: size,
 })
-export type EngineFile = z.infer<typeof EngineFile>
+export type GraphFacts = z.infer<typeof GraphFacts>

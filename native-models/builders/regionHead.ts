@@ -86,7 +86,10 @@ export async function buildRegionHead(
   ] as const) {
     const at = `/roi/pos_embedd.${linearIndex}`
     const hidden = relu(g, at, await linear(g, at, position, roi.affine(`pos_embedd.${linearIndex}`)))
-    position = await layerNorm(g, `/roi/pos_embedd.${normIndex}`, hidden, { ...roi.affine(`pos_embedd.${normIndex}`), epsilon: EPSILON })
+    position = await layerNorm(g, `/roi/pos_embedd.${normIndex}`, hidden, {
+      ...roi.affine(`pos_embedd.${normIndex}`),
+      epsilon: EPSILON,
+    })
   }
   const joined = add(g, '/roi/position', features, position)
   return { tokens: await linear(g, '/roi/updims', joined, roi.affine('updims')), bins }

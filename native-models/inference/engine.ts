@@ -1,0 +1,297 @@
+import { totalmem } from 'node:os'
+import { basename } from 'node:path'
+import { GromaError } from '../errors.ts'
+import type { BoxCxcywh } from '../geometry/boxes.ts'
+import { maxNewTokens, promptParts, type Query, queries, trusted } from '../groma/prompt.ts'
+import { bestRegionForEach, type RegionOrder, type SelectedRegions, selectRegions } from '../groma/regionSelection.ts'
+import type { RgbImage } from '../preprocess/image.ts'
+import { type GroundedAnswer, readAnswer, readPartialText } from './answers.ts'
+import { groupForCaptions } from './captions.ts'
+import { type Generated, generate, type StopReason } from './generate.ts'
+import { ImageMemory, type Perception } from './imageMemory.ts'
+import { type LoadedModel, loadModel } from './loadModel.ts'
+import { embedStretch, splitPrompt } from './promptEmbedding.ts'
+import { regionList, type SelectedRegion } from './proposals.ts'
+import { physicalCores } from './session.ts'
+import { runTrace, type Trace, type TraceInput } from './trace.ts'
+
+export interface EngineInfo {
+  /** the checkpoint's name */
+  name: string
+  modelHash: string
+  provider: 'cpu'
+  threads: number
+  maxRegions: number
+  /** boxes that the proposer puts out */
+  proposalCount: number
+  /** side of the square picture that the model sees, pixels */
+  imageSize: number
+  llm: string
+  vision: string
+  scoreThreshold: number
+}
+
+export interface OpenOptions {
+  /** physical cores by default: more are slower */
+  threads?: number
+  /** what may be kept about images that have been seen */
+  memoryLimitBytes?: number
+  signal?: AbortSignal
+  onProgress?: (step: string, fraction: number) => void
+}
+
+export interface Caption {
+  text: string
+  /** mean probability of its tokens, geometric: 0..1 */
+  confidence: number
+  outputIds: number[]
+  stopReason: StopReason
+}
+
+interface Cancellable {
+  signal?: AbortSignal
+}
+
+/** Sequences decoded abreast: weights are read once for all of them. */
+const CAPTION_BATCH = 8
+const GIGABYTE = 2 ** 30
+
+/**
+ * A loaded Groma. Calls are worked off one after the other; each may be cancelled between two runs of a graph.
+ * All boxes are cxcywh fractions of the upright image.
+ */
+export class GromaEngine {
+  readonly info: EngineInfo
+  readonly #model: LoadedModel
+  readonly #memory: ImageMemory
+  #queue: Promise<unknown> = Promise.resolve()
+
+  private constructor(model: LoadedModel, info: EngineInfo, memoryLimitBytes: number) {
+    this.#model = model
+    this.info = info
+    this.#memory = new ImageMemory(model, memoryLimitBytes)
+  }
+
+  /**
+   * Loads an engine folder.
+   * @throws GromaError MODEL_INVALID, CONFIG_INVALID or TOKENIZER_INVALID naming the file, CANCELLED
+   */
+  static async open(modelDir: string, options: OpenOptions = {}): Promise<GromaEngine> {
+    const { threads = physicalCores(), signal, onProgress } = options
+    const model = await loadModel(modelDir, { threads, signal, onProgress })
+    const { manifest, config, facts } = model
+    const info: EngineInfo = {
+      name: manifest.createdFrom || basename(modelDir),
+      modelHash: manifest.modelHash,
+      provider: 'cpu',
+      threads,
+      maxRegions: config.maxRegions,
+      proposalCount: config.detector.proposalCount,
+      imageSize: facts.imageSize,
+      llm: manifest.llm,
+      vision: manifest.vision,
+      scoreThreshold: config.scoreThreshold,
+    }
+    return new GromaEngine(model, info, options.memoryLimitBytes ?? Math.min(2 * GIGABYTE, totalmem() / 4))
+  }
+
+  /**
+   * Looks at an image: hidden states and all proposals. The same key gives the same result without looking again.
+   * @param options.key names the image's content, e.g. its hash
+   */
+  perceive(image: RgbImage, { key, signal }: { key: string } & Cancellable): Promise<Perception> {
+    return this.#inTurn(() => this.#memory.perceive(image, key, signal))
+  }
+
+  /** The regions that a question could point at, best first: the `<r0>`, `<r1>`, ... of a prompt without user boxes. */
+  propose(perception: Perception, options: { scoreThreshold?: number } = {}): SelectedRegion[] {
+    return regionList(this.#select(perception, [], options))
+  }
+
+  /**
+   * Describes boxes in a few words, or in a sentence.
+   * @param options.onCaption called as each is ready, with its place in `boxes`
+   */
+  caption(
+    perception: Perception,
+    boxes: readonly BoxCxcywh[],
+    options: { detail: 'brief' | 'detailed'; onCaption?: (box: number, caption: Caption) => void } & Cancellable,
+  ): Promise<Caption[]> {
+    return this.#inTurn(async () => {
+      const query = options.detail === 'brief' ? queries.captionBrief() : queries.captionDetailed()
+      const captions: Caption[] = []
+      for (const { selection, members } of groupForCaptions(boxes, (added) => this.#select(perception, added))) {
+        for (let start = 0; start < members.length; start += CAPTION_BATCH) {
+          const batch = members.slice(start, start + CAPTION_BATCH)
+          const finish = (place: number, generated: Generated) => {
+            const caption = this.#captionOf(generated)
+            captions[batch[place]!.box] = caption
+            options.onCaption?.(batch[place]!.box, caption)
+          }
+          const all = await this.#generate(perception, selection, query, {
+            referRegions: batch.map(({ region }) => [region]),
+            maxNewTokens: maxNewTokens.caption,
+            signal: options.signal,
+            onToken: (place, generated) => {
+              if (generated.stopReason !== 'length') finish(place, generated)
+            },
+          })
+          for (const [place, generated] of all.entries())
+            if (generated.stopReason === 'length') finish(place, generated)
+        }
+      }
+      return captions
+    })
+  }
+
+  /**
+   * Answers a question. Boxes join the regions as the user's own; `{box}` in the question stands for the next of them,
+   * those without a place in it follow it.
+   * @param options.onText called with the whole text so far
+   */
+  ask(
+    perception: Perception,
+    options: {
+      question: string
+      grounded: boolean
+      boxesCxcywh?: readonly BoxCxcywh[]
+      maxNewTokens?: number
+      onText?: (text: string) => void
+    } & Cancellable,
+  ): Promise<GroundedAnswer> {
+    const { boxesCxcywh = [] } = options
+    const query = questionQuery(options.question, options.grounded, boxesCxcywh.length)
+    return this.#answer(perception, query, { ...options, boxesCxcywh })
+  }
+
+  /** Finds what a phrase means: the one region, or every one of a kind. */
+  locate(
+    perception: Perception,
+    { phrase, all, signal }: { phrase: string; all: boolean } & Cancellable,
+  ): Promise<GroundedAnswer> {
+    const query = all ? queries.locateAll(phrase) : queries.locateOne(phrase)
+    const limit = all ? maxNewTokens.locateAll : maxNewTokens.locateOne
+    return this.#answer(perception, query, { boxesCxcywh: [], maxNewTokens: limit, ...(signal ? { signal } : {}) })
+  }
+
+  /** One question with everything that can be compared with the authors' code. */
+  trace(image: RgbImage, input: TraceInput): Promise<Trace> {
+    return this.#inTurn(() => runTrace(this.#model, this.#memory, image, input))
+  }
+
+  /** Frees the graphs and all memory of images, once the call in work is done. */
+  close(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#memory.clear()
+      await this.#model.close()
+    })
+  }
+
+  #answer(
+    perception: Perception,
+    query: Query,
+    options: {
+      boxesCxcywh: readonly BoxCxcywh[]
+      maxNewTokens?: number
+      onText?: (text: string) => void
+    } & Cancellable,
+  ): Promise<GroundedAnswer> {
+    return this.#inTurn(async () => {
+      const { tokenizer } = this.#model
+      const selection = this.#select(perception, options.boxesCxcywh)
+      const regions = regionList(selection)
+      let shown = ''
+      const [generated] = await this.#generate(perception, selection, query, {
+        referRegions: [bestRegionForEach(selection.boxesCxcywh, options.boxesCxcywh.flat())],
+        maxNewTokens: options.maxNewTokens ?? maxNewTokens.chat,
+        signal: options.signal,
+        onToken: (_, { ids }) => {
+          if (!options.onText) return
+          const text = readPartialText(ids, tokenizer, regions.length)
+          if (text !== shown) options.onText(text)
+          shown = text
+        },
+      })
+      return readAnswer(generated!, tokenizer, regions)
+    })
+  }
+
+  /** One sequence per entry of `referRegions`, over the shared prompt. */
+  async #generate(
+    perception: Perception,
+    selection: SelectedRegions,
+    query: Query,
+    options: {
+      referRegions: readonly (readonly number[])[]
+      maxNewTokens: number
+      onToken: (sequence: number, generated: Generated) => void
+      signal?: AbortSignal | undefined
+    },
+  ): Promise<Generated[]> {
+    const { tokenizer, language } = this.#model
+    const { signal } = options
+    const prefix = await this.#memory.prefix(perception, selection, signal)
+    const regionTokens = await this.#memory.regionTokens(perception, selection.boxesCxcywh, signal)
+    const { tail } = splitPrompt(tokenizer.encodeParts(promptParts(query)), tokenizer.tokens)
+    const tails = options.referRegions.map((referRegions) =>
+      embedStretch(language, tokenizer.tokens, tail, { regionTokens, referRegions }),
+    )
+    const { generated } = await generate(language, {
+      prefix,
+      tails,
+      maxNewTokens: Math.min(options.maxNewTokens, this.#room(prefix.length, tails[0]!)),
+      eosTokenId: tokenizer.tokens.eos,
+      signal,
+      onToken: options.onToken,
+    })
+    return generated
+  }
+
+  /** How many tokens fit behind a prompt. */
+  #room(prefixLength: number, tail: Float32Array): number {
+    const { maxPositions, hiddenSize } = this.#model.language.config
+    return Math.max(1, maxPositions - prefixLength - tail.length / hiddenSize)
+  }
+
+  #select(
+    { proposals }: Perception,
+    userBoxes: readonly BoxCxcywh[],
+    { scoreThreshold, order = 'score' }: { scoreThreshold?: number; order?: RegionOrder } = {},
+  ): SelectedRegions {
+    for (const box of userBoxes) requireBox(box)
+    const { config } = this.#model
+    return selectRegions({
+      ...proposals,
+      referBoxes: userBoxes.flat(),
+      config: scoreThreshold === undefined ? config : { ...config, scoreThreshold },
+      order,
+    })
+  }
+
+  #captionOf({ ids, probabilities, stopReason }: Generated): Caption {
+    const { text } = readAnswer({ ids, probabilities, stopReason, top: [] }, this.#model.tokenizer, [])
+    const logs = probabilities.reduce((sum, probability) => sum + Math.log(probability), 0)
+    return { text, confidence: Math.exp(logs / probabilities.length), outputIds: ids, stopReason }
+  }
+
+  /** After all earlier calls, however they ended. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+}
+
+function requireBox(box: BoxCxcywh): void {
+  const [, , width, height] = box
+  if (box.length === 4 && box.every(Number.isFinite) && width > 0 && height > 0) return
+  throw new GromaError('INPUT_INVALID', `a box needs four finite numbers and an area, not [${box.join(', ')}]`)
+}
+
+function questionQuery(question: string, grounded: boolean, boxCount: number): Query {
+  const start = grounded ? [trusted('[grounding]')] : []
+  if (boxCount === 0) return [...start, ...queries.plainQuestion(question)]
+  const places = question.split('{box}').length - 1
+  const missing = Math.max(0, boxCount - places)
+  return [...start, ...queries.aboutBoxes(question + ' {box}'.repeat(missing))]
+}

@@ -1,0 +1,183 @@
+import { promptPrefix } from '../groma/prompt.ts'
+import type { SelectedRegions } from '../groma/regionSelection.ts'
+import type { RgbImage } from '../preprocess/image.ts'
+import { normalisePixels } from '../preprocess/pixels.ts'
+import { resizeBicubicPillow } from '../preprocess/resize.ts'
+import { ByteLru } from './byteLru.ts'
+import { nextTurn } from './generate.ts'
+import { type KvSegment, segmentBytes } from './kvCache.ts'
+import type { LoadedModel } from './loadModel.ts'
+import { embedStretch, splitPrompt } from './promptEmbedding.ts'
+import { type Proposals, runProposalHead } from './proposals.ts'
+import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
+
+/** What the engine knows of one image: small enough to keep, and enough to make everything else again. */
+export interface Perception {
+  readonly key: string
+  readonly width: number
+  readonly height: number
+  readonly proposals: Proposals
+  /** [S, S, 3] the picture as the model sees it */
+  readonly squareRgb: Uint8Array
+}
+
+interface States {
+  byIndex: ReadonlyMap<number, Tensor>
+}
+
+/** Samples of one level are [C, 2 bins, 2 bins] for each box: so many bytes of them at a time. */
+const REGION_BATCH_BYTES = 64 << 20
+
+/**
+ * Per image: hidden states, image tokens, region maps, region tokens, and the language model's keys and values of
+ * everything before the question. All of it comes and goes by use; `Perception` alone is enough to make it again.
+ */
+export class ImageMemory {
+  readonly #model: LoadedModel
+  readonly #lru: ByteLru
+
+  constructor(model: LoadedModel, limitBytes: number) {
+    this.#model = model
+    this.#lru = new ByteLru(limitBytes)
+  }
+
+  /** Looks at an image, or remembers it by its key. */
+  perceive(image: RgbImage, key: string, signal?: AbortSignal): Promise<Perception> {
+    const make = async (): Promise<Perception> => {
+      const { imageSize } = this.#model.facts
+      const squareRgb = resizeBicubicPillow(image.data, image.width, image.height, imageSize, imageSize)
+      const states = await this.#states({ key, squareRgb }, signal)
+      await nextTurn(signal)
+      const proposals = await runProposalHead(this.#model.graphs['proposal-head'], this.#lastStates(states, 4))
+      return { key, width: image.width, height: image.height, proposals, squareRgb }
+    }
+    return this.#lru.getOrMake(`${key}|perception`, make, ({ squareRgb, proposals }) => {
+      return squareRgb.byteLength + proposals.boxesCxcywh.byteLength
+    })
+  }
+
+  /** The image as tokens of the language model: [M, H]. */
+  imageTokens(perception: Perception, signal?: AbortSignal): Promise<Float32Array> {
+    const make = async () => {
+      const states = await this.#states(perception, signal)
+      const state = states.byIndex.get(this.#model.config.imageTokenLayer)!
+      await nextTurn(signal)
+      return floatsOf(await this.#model.graphs['image-tokens'].run({ hidden_state: state }), 'image_tokens')
+    }
+    return this.#lru.getOrMake(`${perception.key}|image-tokens`, make, (tokens) => tokens.byteLength)
+  }
+
+  /**
+   * Boxes as tokens of the language model; each box is computed once per image.
+   * @param boxesCxcywh [R, 4]
+   * @returns [R, H]
+   */
+  async regionTokens(perception: Perception, boxesCxcywh: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    const { hiddenSize } = this.#model.config.llm
+    const known = this.#lru.get<Map<string, Float32Array>>(`${perception.key}|region-tokens`) ?? new Map()
+    const names = Array.from({ length: boxesCxcywh.length / 4 }, (_, i) =>
+      nameOf(boxesCxcywh.subarray(i * 4, i * 4 + 4)),
+    )
+    const missing = names.flatMap((name, i) => (known.has(name) ? [] : [i]))
+    if (missing.length > 0) {
+      const boxes = Float32Array.from(missing.flatMap((i) => [...boxesCxcywh.subarray(i * 4, i * 4 + 4)]))
+      const tokens = await this.#encodeRegions(perception, boxes, signal)
+      for (const [row, i] of missing.entries()) {
+        known.set(names[i]!, tokens.slice(row * hiddenSize, (row + 1) * hiddenSize))
+      }
+      this.#lru.set(`${perception.key}|region-tokens`, known, known.size * (hiddenSize * 4 + 100))
+    }
+    const rows = new Float32Array(names.length * hiddenSize)
+    for (const [i, name] of names.entries()) rows.set(known.get(name)!, i * hiddenSize)
+    return rows
+  }
+
+  /** Keys and values of the prompt up to the question, for an image with these regions in this order. */
+  async prefix(perception: Perception, regions: SelectedRegions, signal?: AbortSignal): Promise<KvSegment> {
+    const make = async () => {
+      const regionTokens = await this.regionTokens(perception, regions.boxesCxcywh, signal)
+      const image = await this.#imagePrefix(perception, signal)
+      await nextTurn(signal)
+      const stretches = this.#stretches()
+      const { language, tokenizer } = this.#model
+      return language.extend(image, embedStretch(language, tokenizer.tokens, stretches.regions, { regionTokens }))
+    }
+    return this.#lru.getOrMake(`${perception.key}|prefix|${nameOf(regions.boxesCxcywh)}`, make, segmentBytes)
+  }
+
+  /** The pixels that the vision encoder sees, [1, 3, S, S]. */
+  pixels({ squareRgb }: Pick<Perception, 'squareRgb'>): Float32Array {
+    return normalisePixels(squareRgb, this.#model.pixels)
+  }
+
+  clear(): void {
+    this.#lru.clear()
+  }
+
+  #imagePrefix(perception: Perception, signal?: AbortSignal): Promise<KvSegment> {
+    const make = async () => {
+      const imageTokens = await this.imageTokens(perception, signal)
+      await nextTurn(signal)
+      const { language, tokenizer } = this.#model
+      return language.extend(null, embedStretch(language, tokenizer.tokens, this.#stretches().image, { imageTokens }))
+    }
+    return this.#lru.getOrMake(`${perception.key}|image-prefix`, make, segmentBytes)
+  }
+
+  #stretches() {
+    const { tokenizer } = this.#model
+    return splitPrompt(tokenizer.encode(promptPrefix), tokenizer.tokens)
+  }
+
+  #states(perception: Pick<Perception, 'key' | 'squareRgb'>, signal?: AbortSignal): Promise<States> {
+    const make = async (): Promise<States> => {
+      const { imageSize, hiddenStates } = this.#model.facts
+      await nextTurn(signal)
+      const outputs = await this.#model.graphs['vision-encoder'].run({
+        pixel_values: floats(this.pixels(perception), 1, 3, imageSize, imageSize),
+      })
+      return { byIndex: new Map(hiddenStates.map((k) => [k, outputs[`hidden_state.${k}`]!])) }
+    }
+    const bytesOf = ({ byIndex }: States) => [...byIndex.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
+    return this.#lru.getOrMake(`${perception.key}|states`, make, bytesOf)
+  }
+
+  /** The last hidden states, oldest first. */
+  #lastStates({ byIndex }: States, count: number): Tensor[] {
+    const { layerCount } = this.#model.config.vision
+    return Array.from({ length: count }, (_, i) => byIndex.get(layerCount - count + 1 + i)!)
+  }
+
+  #regionMaps(perception: Perception, signal?: AbortSignal): Promise<Feeds> {
+    const make = async (): Promise<Feeds> => {
+      const states = this.#lastStates(await this.#states(perception, signal), 3)
+      await nextTurn(signal)
+      const feeds = Object.fromEntries(states.map((state, level) => [`hidden_state.${level}`, state]))
+      const maps = await this.#model.graphs['region-maps'].run(feeds)
+      return Object.fromEntries(states.map((_, level) => [`map.${level}`, maps[`region_map.${level}`]!]))
+    }
+    const bytesOf = (maps: Feeds) => Object.values(maps).reduce((sum, { data }) => sum + data.byteLength, 0)
+    return this.#lru.getOrMake(`${perception.key}|maps`, make, bytesOf)
+  }
+
+  async #encodeRegions(perception: Perception, boxes: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    const maps = await this.#regionMaps(perception, signal)
+    const { regionChannels, regionBins } = this.#model.facts
+    const batch = Math.max(1, Math.floor(REGION_BATCH_BYTES / (regionChannels * (2 * regionBins) ** 2 * 4)))
+    const count = boxes.length / 4
+    const tokens = new Float32Array(count * this.#model.config.llm.hiddenSize)
+    for (let start = 0; start < count; start += batch) {
+      await nextTurn(signal)
+      const some = boxes.subarray(start * 4, (start + batch) * 4)
+      const feeds = { ...maps, boxes_cxcywh: floats(some, some.length / 4, 4) }
+      const rows = floatsOf(await this.#model.graphs['region-head'].run(feeds), 'region_tokens')
+      tokens.set(rows, start * this.#model.config.llm.hiddenSize)
+    }
+    return tokens
+  }
+}
+
+/** Boxes by their exact numbers. */
+function nameOf(boxes: Float32Array): string {
+  return Buffer.from(boxes.buffer, boxes.byteOffset, boxes.byteLength).toString('base64')
+}

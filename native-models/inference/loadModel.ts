@@ -1,0 +1,120 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  ALL_STATES_FILE,
+  CONFIG_FILE,
+  EMBEDDINGS_FILE,
+  GRAPHS,
+  GraphFacts,
+  type GraphName,
+  graphFile,
+} from '../builders/modelFiles.ts'
+import { type EngineManifest, readManifest, verifyManifest } from '../checkpoint/manifest.ts'
+import { asGromaError, GromaError } from '../errors.ts'
+import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
+import { type PixelSettings, readPixelSettings } from '../preprocess/pixels.ts'
+import { type GromaTokenizer, loadTokenizer } from '../preprocess/tokenizer.ts'
+import { EmbeddingTable } from './embeddingTable.ts'
+import { LanguageModel } from './languageModel.ts'
+import { GraphSession } from './session.ts'
+
+/** Everything of an engine folder, in memory. */
+export interface LoadedModel {
+  dir: string
+  manifest: EngineManifest
+  config: GromaConfig
+  facts: GraphFacts
+  pixels: PixelSettings
+  tokenizer: GromaTokenizer
+  graphs: Readonly<Record<Exclude<GraphName, 'decoder'>, GraphSession>>
+  /** The vision encoder with all its hidden states, loaded when first asked for. */
+  allStates: () => Promise<GraphSession>
+  language: LanguageModel
+  close: () => Promise<void>
+}
+
+export interface LoadOptions {
+  threads: number
+  signal?: AbortSignal | undefined
+  /** which graph is being loaded, and the share of them that is done, 0..1 */
+  onProgress?: ((step: string, fraction: number) => void) | undefined
+}
+
+/**
+ * Opens an engine folder: sizes of all files against the manifest, then tokenizer and graphs.
+ * @throws GromaError MODEL_INVALID naming the file, CANCELLED between two graphs
+ */
+export async function loadModel(dir: string, { threads, signal, onProgress }: LoadOptions): Promise<LoadedModel> {
+  const manifest = await readManifest(dir)
+  const [problem] = await verifyManifest(dir, { hashes: false, ...(signal ? { signal } : {}) })
+  if (problem) throw new GromaError('MODEL_INVALID', `${dir}: ${problem.message}`)
+  const facts = parseFacts(manifest, dir)
+  const configPath = join(dir, CONFIG_FILE)
+  const config = parseGromaConfig(await readJson(configPath), configPath)
+  const tokenizer = await loadTokenizer(dir)
+  requireFit(config, tokenizer, dir)
+
+  const opened: { release: () => Promise<void> }[] = []
+  const open = async (file: string): Promise<GraphSession> => {
+    if (signal?.aborted) throw new GromaError('CANCELLED', 'loading the model was cancelled')
+    const session = await GraphSession.open(join(dir, file), threads)
+    opened.push(session)
+    return session
+  }
+  const close = async (): Promise<void> => {
+    await Promise.all(opened.splice(0).map((session) => session.release()))
+  }
+  try {
+    const sessions: Partial<Record<GraphName, GraphSession>> = {}
+    for (const [index, name] of GRAPHS.entries()) {
+      onProgress?.(name, index / GRAPHS.length)
+      sessions[name] = await open(graphFile(name))
+    }
+    onProgress?.('ready', 1)
+    const { decoder, ...graphs } = sessions as Record<GraphName, GraphSession>
+    const table = new EmbeddingTable(join(dir, EMBEDDINGS_FILE), config.vocabSize, config.llm.hiddenSize)
+    opened.push({ release: async () => table.close() })
+    let allStates: Promise<GraphSession> | undefined
+    return {
+      dir,
+      manifest,
+      config,
+      facts,
+      pixels: { ...(await readPixelSettings(dir)), imageSize: facts.imageSize },
+      tokenizer,
+      graphs,
+      allStates: () => (allStates ??= open(ALL_STATES_FILE)),
+      language: new LanguageModel(decoder, table, config.llm),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function parseFacts(manifest: EngineManifest, dir: string): GraphFacts {
+  const parsed = GraphFacts.safeParse(manifest.config.engine)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  throw new GromaError('MODEL_INVALID', `${dir}: manifest: engine.${issue?.path.join('.')}: ${issue?.message}`)
+}
+
+function requireFit(config: GromaConfig, { tokens, vocabSize }: GromaTokenizer, dir: string): void {
+  if (vocabSize > config.vocabSize) {
+    const reason = `the tokenizer has ${vocabSize} tokens, the model only ${config.vocabSize}`
+    throw new GromaError('TOKENIZER_INVALID', `${dir}: ${reason}`)
+  }
+  if (tokens.regions.length < config.maxRegions) {
+    const reason = `the tokenizer names ${tokens.regions.length} regions, the model uses ${config.maxRegions}`
+    throw new GromaError('TOKENIZER_INVALID', `${dir}: ${reason}`)
+  }
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8'))
+  } catch (error) {
+    throw asGromaError(error, 'MODEL_INVALID', path)
+  }
+}
