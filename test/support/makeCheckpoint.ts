@@ -16,19 +16,20 @@ export interface CheckpointOptions {
 /** Folder of the reference fixtures. */
 export const referenceDir = join(import.meta.dirname, '../fixtures/reference')
 
-const tokenizers = {
+/** Which tokenizer fixture each reference model uses. */
+export const tokenizerFolders = {
   'one-level': 'tokenizer-legacy',
   'four-level': 'tokenizer-no-prefix',
   'three-level': 'tokenizer-no-prefix',
   'no-region-passes': 'tokenizer-no-prefix',
 } as const
 
-export type ReferenceName = keyof typeof tokenizers
+export type ReferenceName = keyof typeof tokenizerFolders
 
 /** Writes one of the reference models as a checkpoint of its own. */
 export async function makeReferenceCheckpoint(name: ReferenceName, outDir: string, options: CheckpointOptions = {}) {
   const json = async (file: string) => JSON.parse(await readFile(join(referenceDir, name, file), 'utf8'))
-  const tokenizerDir = join(referenceDir, tokenizers[name])
+  const tokenizerDir = join(referenceDir, tokenizerFolders[name])
   await makeCheckpointFromWeights(await json('weights.json'), await json('config.json'), tokenizerDir, outDir, options)
 }
 
@@ -66,7 +67,10 @@ export async function makeCheckpointFromWeights(
     for (const name of await write(join(outDir, file), part)) weightMap[name] = file
   }
   if (shards > 1) {
-    const index = { metadata: { total_size: tensors.reduce((sum, { bytes }) => sum + bytes.length, 0) }, weight_map: weightMap }
+    const index = {
+      metadata: { total_size: tensors.reduce((sum, { bytes }) => sum + bytes.length, 0) },
+      weight_map: weightMap,
+    }
     await writeFile(join(outDir, `${stem}.${extension}.index.json`), JSON.stringify(index))
   }
 }
@@ -128,6 +132,7 @@ function float16Bits(word: number): number {
   if ((word & 0x7fffffff) === 0) return sign
   const shift = exponent >= -14 ? 13 : 13 + (-14 - exponent)
   const significand = exponent >= -14 ? fraction : fraction | 0x800000
-  if (exponent > 15 || shift > 24 || (significand & ((1 << shift) - 1)) !== 0) throw new RangeError('not exact in float16')
+  if (exponent > 15 || shift > 24 || (significand & ((1 << shift) - 1)) !== 0)
+    throw new RangeError('not exact in float16')
   return sign | (exponent >= -14 ? (exponent + 15) << 10 : 0) | (significand >>> shift)
 }

@@ -69,7 +69,9 @@ describe('an opened checkpoint', () => {
     const table = await checkpoint.readFloat32('llm.model.embed_tokens.weight')
     const rows = await checkpoint.readRows('llm.model.embed_tokens.weight', 17, 5)
     expect(rows).toEqual(table.slice(17 * 64, 22 * 64))
-    await expect(checkpoint.readRows('llm.model.embed_tokens.weight', 598, 3)).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+    await expect(checkpoint.readRows('llm.model.embed_tokens.weight', 598, 3)).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+    })
     await expect(checkpoint.readFloat32('llm.no.such')).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID' })
     await checkpoint.close()
   })

@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readStateDict } from '../../../native-models/checkpoint/pickle.ts'
-import { firstDuplicateKey, parseHeader, readSafetensorsHeader, writeSafetensors } from '../../../native-models/checkpoint/safetensors.ts'
+import {
+  firstDuplicateKey,
+  parseHeader,
+  readSafetensorsHeader,
+  writeSafetensors,
+} from '../../../native-models/checkpoint/safetensors.ts'
 import { readTensor } from '../../../native-models/checkpoint/tensorData.ts'
 import { readTorchZip } from '../../../native-models/checkpoint/torchZip.ts'
 import { GromaError } from '../../../native-models/errors.ts'
@@ -74,7 +79,10 @@ describe('torch zips', () => {
     ['multiplied by stride 0', { offset: 0, shape: [100_000, 100_000], strides: [0, 0] }],
   ])('refuses a view %s', async (_, view) => {
     const bad = new Map([['bad', { storageKey: '0', ...view }]])
-    await expect(zipOf(torchZipBytes(bad, storages))).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', message: /larger/ })
+    await expect(zipOf(torchZipBytes(bad, storages))).rejects.toMatchObject({
+      code: 'CHECKPOINT_INVALID',
+      message: /larger/,
+    })
   })
 
   it.each([
@@ -94,11 +102,20 @@ describe('torch zips', () => {
   it('refuses compressed entries, strange zips and storages of another size', async () => {
     const pickle = pickleStateDict(tensors, storages)
     await expect(zipOf(zipBytes([['a/data.pkl', pickle]], 8))).rejects.toMatchObject({ message: /compressed/ })
-    await expect(zipOf(zipBytes([['readme.txt', pickle]]))).rejects.toMatchObject({ message: /not one that torch wrote/ })
+    await expect(zipOf(zipBytes([['readme.txt', pickle]]))).rejects.toMatchObject({
+      message: /not one that torch wrote/,
+    })
     await expect(zipOf(zipBytes([['a/data.pkl', pickle]]))).rejects.toMatchObject({ message: /missing entry/ })
-    const short = zipBytes([['a/data.pkl', pickle], ['a/data/0', new Uint8Array(95)], ['a/data/1', new Uint8Array(8)]])
+    const short = zipBytes([
+      ['a/data.pkl', pickle],
+      ['a/data/0', new Uint8Array(95)],
+      ['a/data/1', new Uint8Array(8)],
+    ])
     await expect(zipOf(short)).rejects.toMatchObject({ message: /should take 96 bytes/ })
-    const twice = zipBytes([['a/data.pkl', pickle], ['a/data.pkl', pickle]])
+    const twice = zipBytes([
+      ['a/data.pkl', pickle],
+      ['a/data.pkl', pickle],
+    ])
     await expect(zipOf(twice)).rejects.toMatchObject({ message: /twice/ })
   })
 
@@ -138,14 +155,22 @@ describe('safetensors', () => {
     await writeSafetensors(path, { b: { shape: [2, 3, 4], data: values }, a: { shape: [], data: Float32Array.of(7) } })
     const handle = await open(path)
     const { tensors: found } = await readSafetensorsHeader(handle, 'x.safetensors')
-    expect(found.map(({ name, shape }) => [name, shape])).toEqual([['a', []], ['b', [2, 3, 4]]]) // prettier-ignore
+    expect(found.map(({ name, shape }) => [name, shape])).toEqual([
+      ['a', []],
+      ['b', [2, 3, 4]],
+    ]) // prettier-ignore
     expect(await readTensor(handle, found[1]!)).toEqual(values)
     await handle.close()
   })
 
   it.each<[string, unknown, number, RegExp]>([
     ['a gap', { a: { dtype: 'F32', shape: [1], data_offsets: [4, 8] } }, 8, /gap/],
-    ['an overlap', { a: { dtype: 'F32', shape: [1], data_offsets: [0, 4] }, b: { dtype: 'F32', shape: [1], data_offsets: [2, 6] } }, 6, /overlaps/],
+    [
+      'an overlap',
+      { a: { dtype: 'F32', shape: [1], data_offsets: [0, 4] }, b: { dtype: 'F32', shape: [1], data_offsets: [2, 6] } },
+      6,
+      /overlaps/,
+    ],
     ['a shape of another size', { a: { dtype: 'F32', shape: [3], data_offsets: [0, 8] } }, 8, /needs 12 bytes/],
     ['an overflowing shape', { a: { dtype: 'F32', shape: [2 ** 50, 2 ** 50], data_offsets: [0, 0] } }, 0, /needs/],
     ['an unknown type', { a: { dtype: 'F12', shape: [1], data_offsets: [0, 4] } }, 4, /unknown type/],
@@ -171,7 +196,12 @@ describe('safetensors', () => {
 
   it('survives any damage to a header', async () => {
     const entry = (begin: number) => ({ dtype: 'F32', shape: [2, 3], data_offsets: [begin, begin + 24] })
-    const good = header({ __metadata__: { format: 'pt' }, a: entry(0), b: entry(24), c: { ...entry(48), dtype: 'F16', data_offsets: [48, 60] } })
+    const good = header({
+      __metadata__: { format: 'pt' },
+      a: entry(0),
+      b: entry(24),
+      c: { ...entry(48), dtype: 'F16', data_offsets: [48, 60] },
+    })
     const damage = fc.array(fc.tuple(fc.nat(good.length - 1), fc.integer({ min: 32, max: 126 })), { maxLength: 4 })
     await fc.assert(
       fc.asyncProperty(damage, fc.option(fc.nat(good.length)), async (flips, length) => {
