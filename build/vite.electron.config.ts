@@ -16,7 +16,7 @@ function bundle(entry: string, file: string, format: 'es' | 'cjs'): EnvironmentO
     consumer: 'server',
     resolve: { noExternal: true, conditions: ['node', 'import', 'module', 'default'], mainFields: ['module', 'main'] },
     build: {
-      outDir: join(root, 'out/electron'),
+      outDir: process.env.GROMATIC_OUT_DIR ?? join(root, 'out/electron'),
       emptyOutDir: false,
       copyPublicDir: false,
       target: 'node24',

@@ -21,7 +21,7 @@ import {
   type WebContents,
 } from 'electron'
 import type { Client, Settings } from './contract/api.ts'
-import { AppError } from './contract/errors.ts'
+import { toWireError } from './contract/errors.ts'
 import { RestartBudget } from './engine/restartBudget.ts'
 import { utilityProcessStarter } from './engine/utilityProcessStarter.ts'
 import { serveIpc } from './ipcConnection.ts'
@@ -42,6 +42,8 @@ const developerTools = !app.isPackaged
 /** This file is out/electron/main.js in a clone and in a package. */
 const builtDir = import.meta.dirname
 const rendererRoot = join(builtDir, '..', 'renderer')
+/** Where native-models/demo lies as plain files: beside the archive in a package. */
+const filesRoot = join(builtDir, '..', '..').replace(/app\.asar$/, 'app.asar.unpacked')
 const windowStatePath = join(homeDir, 'window.json')
 /** Files and the model's engine are closed within this, or the process ends without them; what was saved stays saved. */
 const CLOSE_WITHIN_MS = 8_000
@@ -127,6 +129,7 @@ async function start(): Promise<void> {
   rebuildMenu([])
 
   services = await started
+  services.startEngine()
   await follow(services.client)
   const target = pendingTarget
   pendingTarget = null
@@ -139,6 +142,7 @@ async function startServices(): Promise<Services> {
     version: app.getVersion(),
     served: false,
     homeDir,
+    appRoot: filesRoot,
     starter: utilityProcessStarter({
       entry: join(builtDir, 'engineProcess.js'),
       onOutput: (line) => log('info', `engine: ${line}`),
@@ -323,9 +327,9 @@ async function answer(request: Request, started: Promise<Services>): Promise<Res
       }
     }
   } catch (error) {
-    const status = error instanceof AppError && error.code === 'NOT_FOUND' ? 404 : 422
-    log('warn', `${request.url}: ${(error as Error).message}`)
-    return text(status, (error as Error).message)
+    const { code, message } = toWireError(error)
+    log('warn', `${request.url}: ${message}`)
+    return text(code === 'NOT_FOUND' || code === 'NO_PROJECT' ? 404 : 422, message)
   }
 }
 

@@ -7,8 +7,10 @@ import { afterAll, describe, expect, it } from 'vitest'
 
 const root = join(import.meta.dirname, '../..')
 const require = createRequire(join(root, 'package.json'))
-const config = (await import('../../build/electron-builder.config.mjs')).default
-const { default: afterPack, fusedBinary, fuses } = await import('../../build/afterPack.mjs')
+/** Plain JavaScript, as electron-builder loads it. */
+const load = (name: string) => import(new URL(`../../build/${name}`, import.meta.url).href)
+const config = (await load('electron-builder.config.mjs')).default
+const { default: afterPack, fusedBinary, fuses } = await load('afterPack.mjs')
 const folder = mkdtempSync(join(tmpdir(), 'gromatic-pack-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
@@ -56,7 +58,7 @@ describe('fuses', () => {
   })
 
   it('are decided as the policy says', () => {
-    const on = Object.keys(fuses).filter((name) => fuses[name as keyof typeof fuses])
+    const on = Object.keys(fuses).filter((name) => fuses[name])
     expect(on).toEqual([
       'EnableCookieEncryption',
       'EnableEmbeddedAsarIntegrityValidation',
