@@ -5,7 +5,10 @@ import { dirname, join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { createProject, type ProjectStore } from '../../db/project.ts'
 import { diffOf } from '../../db/records/diff.ts'
-import type { Annotation, Category, ImageRecord } from '../../db/records/records.ts'
+import type { Annotation } from '../../db/records/records.ts'
+import { imageRow } from './drafts.ts'
+
+export { annotationRow, categoryRow, imageRow, proposalRow } from './drafts.ts'
 
 /** A folder of this test's own; removed when the test ends. */
 export function tempFolder(): string {
@@ -13,59 +16,6 @@ export function tempFolder(): string {
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
-
-export function imageRow(id: number, fileName = `scene${id}.png`, change: Partial<ImageRecord> = {}): ImageRecord {
-  const contentSha256 = id.toString(16).padStart(64, '0')
-  return {
-    id,
-    fileName,
-    width: 640,
-    height: 480,
-    fileBytes: 1000 + id,
-    contentSha256,
-    status: 'ready',
-    done: false,
-    proposedAt: null,
-    ...change,
-  }
-}
-
-export function annotationRow(id: number, imageId: number, change: Partial<Annotation> = {}): Annotation {
-  return {
-    id,
-    imageId,
-    categoryId: null,
-    bboxXywh: [10 + id, 20, 30.5, 40.25],
-    caption: null,
-    provenance: 'human',
-    status: 'accepted',
-    modelBboxXywh: null,
-    modelCaption: null,
-    modelScore: null,
-    modelHash: null,
-    decidedAt: null,
-    decisionMs: null,
-    ...change,
-  }
-}
-
-/** A box as the model proposes it. */
-export function proposalRow(id: number, imageId: number, change: Partial<Annotation> = {}): Annotation {
-  const bboxXywh: Annotation['bboxXywh'] = [10 + id, 20, 30.5, 40.25]
-  return annotationRow(id, imageId, {
-    bboxXywh,
-    caption: 'a red circle',
-    provenance: 'model',
-    status: 'proposed',
-    modelBboxXywh: bboxXywh,
-    modelCaption: 'a red circle',
-    modelScore: 0.5,
-    modelHash: 'abc',
-    ...change,
-  })
-}
-
-export const categoryRow = (id: number, name: string): Category => ({ id, name, color: '#ff8800' })
 
 /** A new project over `<folder>/images` with `count` image rows (no files). Closed when the test ends. */
 export function projectWithImages(folder: string, count: number, path = join(folder, 'work.gromatic')): ProjectStore {
