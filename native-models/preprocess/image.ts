@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { open, readFile, stat } from 'node:fs/promises'
 import sharp, { type Sharp } from 'sharp'
 import { GromaError } from '../errors.ts'
 
@@ -36,7 +36,9 @@ export function sniffImageFormat(head: Uint8Array): string | null {
 export async function decodeImage(source: string | Uint8Array): Promise<RgbImage> {
   const { name, bytes } = await load(source)
   try {
-    const { data, info } = await rgbPipeline(open(bytes)).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+    const { data, info } = await rgbPipeline(openImage(bytes))
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true })
     if (info.channels === 3) return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), ...sizeOf(info) }
     throw new Error(`decoded to ${info.channels} channels`)
   } catch (cause) {
@@ -49,18 +51,19 @@ export async function decodeImage(source: string | Uint8Array): Promise<RgbImage
  * @throws IMAGE_UNREADABLE
  */
 export async function imageSize(source: string | Uint8Array): Promise<{ width: number; height: number }> {
-  const { name, bytes } = await load(source)
+  const name = nameOf(source)
+  refuseUnknown(name, typeof source === 'string' ? await readHead(source) : source)
   try {
-    const metadata = await open(bytes).metadata()
+    const metadata = await openImage(source).metadata()
     return sizeOf(metadata.autoOrient)
   } catch (cause) {
     throw unreadable(name, reasonOf(cause), cause)
   }
 }
 
-function open(bytes: Uint8Array): Sharp {
+function openImage(source: string | Uint8Array): Sharp {
   // 'error' refuses truncated and damaged data, but not a file whose writer was merely untidy
-  return sharp(bytes, { failOn: 'error', limitInputPixels, ignoreIcc: true, sequentialRead: true })
+  return sharp(source, { failOn: 'error', limitInputPixels, ignoreIcc: true, sequentialRead: true })
 }
 
 function rgbPipeline(image: Sharp): Sharp {
@@ -68,23 +71,45 @@ function rgbPipeline(image: Sharp): Sharp {
 }
 
 async function load(source: string | Uint8Array): Promise<{ name: string; bytes: Uint8Array }> {
-  const name = typeof source === 'string' ? source : 'image'
-  let bytes: Uint8Array
-  if (typeof source === 'string') {
+  const name = nameOf(source)
+  if (typeof source !== 'string') {
+    refuseUnknown(name, source)
+    return { name, bytes: source }
+  }
+  refuseUnknown(name, await readHead(source))
+  try {
+    const { size } = await stat(source)
+    if (size > maxFileBytes) throw new Error(`takes ${size} bytes`)
+    return { name, bytes: await readFile(source) }
+  } catch (cause) {
+    throw unreadable(name, (cause as Error).message, cause)
+  }
+}
+
+async function readHead(path: string): Promise<Uint8Array> {
+  try {
+    const handle = await open(path, 'r')
     try {
-      const { size } = await stat(source)
-      if (size > maxFileBytes) throw new Error(`takes ${size} bytes`)
-      bytes = await readFile(source)
-    } catch (cause) {
-      const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
-      throw unreadable(name, missing ? 'there is no such file' : (cause as Error).message, cause)
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0)
+      return buffer.subarray(0, bytesRead)
+    } finally {
+      await handle.close()
     }
-  } else bytes = source
-  if (bytes.length === 0) throw unreadable(name, 'the file is empty')
-  if (!sniffImageFormat(bytes.subarray(0, 64))) {
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
+    throw unreadable(path, missing ? 'there is no such file' : (cause as Error).message, cause)
+  }
+}
+
+function refuseUnknown(name: string, head: Uint8Array): void {
+  if (head.length === 0) throw unreadable(name, 'the file is empty')
+  if (!sniffImageFormat(head.subarray(0, 64))) {
     throw unreadable(name, 'not a JPEG, PNG, WebP, GIF, TIFF or AVIF picture')
   }
-  return { name, bytes }
+}
+
+function nameOf(source: string | Uint8Array): string {
+  return typeof source === 'string' ? source : 'image'
 }
 
 function sizeOf({ width, height }: { width?: number; height?: number }): { width: number; height: number } {

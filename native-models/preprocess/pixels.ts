@@ -20,16 +20,20 @@ export const defaultPixelSettings: PixelSettings = {
 }
 
 const side = z.number().int().min(28).max(4096)
+const square = z
+  .looseObject({ height: side, width: side })
+  .refine(({ height, width }) => height === width, 'must be a square')
+  .transform(({ height }) => height)
+const shortestEdge = z.looseObject({ shortest_edge: side }).transform((size) => size.shortest_edge)
 const channels = z.tuple([z.number(), z.number(), z.number()])
 const settingsSchema = z.looseObject({
-  size: z
-    .union([side, z.looseObject({ shortest_edge: side.optional(), height: side.optional(), width: side.optional() })])
-    .optional(),
+  crop_size: z.union([side, square]).nullish(),
+  size: z.union([side, square, shortestEdge]).nullish(),
   image_mean: channels.default([...defaultPixelSettings.mean]),
   image_std: channels
     .refine((std) => std.every((value) => value > 0), 'must be positive')
     .default([...defaultPixelSettings.std]),
-}) // prettier-ignore
+})
 
 /**
  * Reads a checkpoint's `preprocessor_config.json`; a folder without one gets the release's values.
@@ -44,11 +48,12 @@ export async function readPixelSettings(dir: string): Promise<PixelSettings> {
     return defaultPixelSettings
   }
   try {
-    const { size, image_mean: mean, image_std: std } = settingsSchema.parse(JSON.parse(bytes))
-    const edge = typeof size === 'object' ? (size.shortest_edge ?? size.height) : size
-    return { imageSize: edge ?? defaultPixelSettings.imageSize, mean, std }
+    const settings = settingsSchema.parse(JSON.parse(bytes))
+    const imageSize = settings.crop_size ?? settings.size ?? defaultPixelSettings.imageSize
+    return { imageSize, mean: settings.image_mean, std: settings.image_std }
   } catch (cause) {
-    throw new GromaError('CONFIG_INVALID', `${file}: ${(cause as Error).message}`, { cause })
+    const reason = cause instanceof z.ZodError ? cause.issues[0]?.message : (cause as Error).message
+    throw new GromaError('CONFIG_INVALID', `${file}: ${reason}`, { cause })
   }
 }
 

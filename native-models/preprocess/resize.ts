@@ -32,7 +32,7 @@ export function resizeBicubicPillow(
 /** [height, width, 3] -> [height, outWidth, 3] */
 function resizeRows(rgb: Uint8Array, width: number, height: number, outWidth: number): Uint8Array {
   const { starts, counts, weights, stride } = bicubicCoefficients(width, outWidth)
-  const out = new Uint8Array(outWidth * height * 3)
+  const out = new Uint8ClampedArray(outWidth * height * 3) // clips to 0..255 as Pillow's clip8 does
   let written = 0
   for (let y = 0; y < height; y++) {
     const row = y * width * 3
@@ -49,20 +49,20 @@ function resizeRows(rgb: Uint8Array, width: number, height: number, outWidth: nu
         green = (green + Math.imul(rgb[at + 1]!, weight)) | 0
         blue = (blue + Math.imul(rgb[at + 2]!, weight)) | 0
       }
-      out[written] = clip8(red)
-      out[written + 1] = clip8(green)
-      out[written + 2] = clip8(blue)
+      out[written] = red >> precisionBits
+      out[written + 1] = green >> precisionBits
+      out[written + 2] = blue >> precisionBits
       written += 3
     }
   }
-  return out
+  return new Uint8Array(out.buffer)
 }
 
 /** [height, width, 3] -> [outHeight, width, 3] */
 function resizeColumns(rgb: Uint8Array, width: number, height: number, outHeight: number): Uint8Array {
   const { starts, counts, weights, stride } = bicubicCoefficients(height, outHeight)
   const rowBytes = width * 3
-  const out = new Uint8Array(outHeight * rowBytes)
+  const out = new Uint8ClampedArray(outHeight * rowBytes)
   const sums = new Int32Array(rowBytes)
   for (let y = 0; y < outHeight; y++) {
     sums.fill(half)
@@ -71,14 +71,9 @@ function resizeColumns(rgb: Uint8Array, width: number, height: number, outHeight
       const row = (starts[y]! + k) * rowBytes
       for (let i = 0; i < rowBytes; i++) sums[i] = (sums[i]! + Math.imul(rgb[row + i]!, weight)) | 0
     }
-    for (let i = 0; i < rowBytes; i++) out[y * rowBytes + i] = clip8(sums[i]!)
+    for (let i = 0; i < rowBytes; i++) out[y * rowBytes + i] = sums[i]! >> precisionBits
   }
-  return out
-}
-
-function clip8(sum: number): number {
-  const value = sum >> precisionBits
-  return value < 0 ? 0 : value > 255 ? 255 : value
+  return new Uint8Array(out.buffer)
 }
 
 function bicubicCoefficients(inSize: number, outSize: number): Coefficients {
