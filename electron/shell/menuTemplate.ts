@@ -5,8 +5,8 @@
  */
 import type { Labels } from './labels.ts'
 
-/** Commands for the window. */
-export const pageCommands = ['undo', 'redo', 'export', 'shortcuts'] as const
+/** Commands for the window, by the names of its own keymap. */
+export const pageCommands = ['undo', 'redo', 'export', 'rescan', 'settings', 'keys'] as const
 export type PageCommand = (typeof pageCommands)[number]
 
 export type MenuAction =
@@ -65,9 +65,9 @@ const plain = (name: string) => name.replaceAll('&', '&&')
 export function menuTemplate(state: MenuState, act: (action: MenuAction) => void): MenuItem[] {
   const { labels, platform } = state
   const mac = platform === 'darwin'
-  const page = (command: PageCommand, accelerator: string, enabled = state.projectOpen): MenuItem => ({
+  const page = (command: PageCommand, accelerator: string | null, enabled = state.projectOpen): MenuItem => ({
     label: labels[command],
-    accelerator,
+    ...(accelerator === null ? {} : { accelerator }),
     enabled,
     click: () => act({ kind: 'page', command }),
   })
@@ -87,9 +87,11 @@ export function menuTemplate(state: MenuState, act: (action: MenuAction) => void
       { label: labels.openProject, accelerator: 'CmdOrCtrl+Shift+O', click: () => act({ kind: 'openProject' }) },
       { label: labels.openRecent, submenu: recent },
       separator,
+      page('rescan', null),
       page('export', 'CmdOrCtrl+E'),
       separator,
       { label: labels.closeProject, enabled: state.projectOpen, click: () => act({ kind: 'closeProject' }) },
+      ...(mac ? [] : [separator, page('settings', 'Ctrl+,', true)]),
       ...(mac ? [] : [separator, { role: 'quit', label: labels.quit, accelerator: 'CmdOrCtrl+Q' } satisfies MenuItem]),
     ],
   }
@@ -145,7 +147,7 @@ export function menuTemplate(state: MenuState, act: (action: MenuAction) => void
     label: labels.help,
     role: 'help',
     submenu: [
-      page('shortcuts', mac ? 'Cmd+/' : 'Ctrl+/', true),
+      page('keys', 'F1', true),
       separator,
       { label: labels.logs, click: () => act({ kind: 'showLogs' }) },
       { label: labels.aboutGroma, click: () => act({ kind: 'aboutGroma' }) },
@@ -158,6 +160,8 @@ export function menuTemplate(state: MenuState, act: (action: MenuAction) => void
     label: 'Gromatic',
     submenu: [
       { role: 'about', label: labels.about },
+      separator,
+      page('settings', 'Cmd+,', true),
       separator,
       { role: 'services' },
       separator,

@@ -21,8 +21,8 @@ export interface Shell {
   pickProject(): Promise<string | null>
   /** `suggestedName` is a file name, or a whole path to start from. */
   pickSave(suggestedName: string): Promise<string | null>
-  /** Told the application menu's commands; text fields undo by themselves before this is asked. */
-  onMenu(listener: (command: 'undo' | 'redo' | 'export' | 'shortcuts') => void): void
+  /** Told the application menu's commands, by the keymap's names; a text field undoes by itself before this is asked. */
+  onMenu(listener: (command: 'undo' | 'redo' | 'export' | 'rescan' | 'settings' | 'keys') => void): void
 }
 
 /** Builds the client of a page in Electron: `bridgeClient(window.gromaticBridge)`. */

@@ -120,6 +120,14 @@ describe('the built program', () => {
     expect(existsSync(project.path)).toBe(true)
   })
 
+  it('starts its engine process, with the native runtime in it', async () => {
+    const verified = await client.run('models.verify', { path: photos }).catch((error: Error) => error)
+    // A folder of photos is no model, and only the engine process can have said so.
+    expect(JSON.stringify(verified) + String(verified)).toMatch(/manifest|model/i)
+    expect(String(verified)).not.toMatch(/stopped|crash/i)
+    expect(output).not.toMatch(/Cannot find|ERR_/)
+  })
+
   it('carries errors to the page', async () => {
     await expect(client.call('project.open', { path: join(folder, 'gone.gromatic') })).rejects.toMatchObject({
       code: 'NOT_FOUND',

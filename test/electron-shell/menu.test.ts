@@ -4,7 +4,13 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { labels, languageOf } from '../../electron/shell/labels.ts'
 import { openLog } from '../../electron/shell/logFile.ts'
-import { type MenuAction, type MenuItem, type MenuState, menuTemplate } from '../../electron/shell/menuTemplate.ts'
+import {
+  type MenuAction,
+  type MenuItem,
+  type MenuState,
+  menuTemplate,
+  pageCommands,
+} from '../../electron/shell/menuTemplate.ts'
 import { openTarget, openTargetFromArgs } from '../../electron/shell/openTarget.ts'
 
 const state: MenuState = {
@@ -57,14 +63,16 @@ describe('menu', () => {
       { kind: 'openFolder' },
       { kind: 'openProject' },
       { kind: 'openRecent', path: '/p/a & b.gromatic' },
+      { kind: 'page', command: 'rescan' },
       { kind: 'page', command: 'export' },
       { kind: 'closeProject' },
+      { kind: 'page', command: 'settings' },
       { kind: 'page', command: 'undo' },
       { kind: 'page', command: 'redo' },
       { kind: 'theme', theme: 'system' },
       { kind: 'theme', theme: 'light' },
       { kind: 'theme', theme: 'dark' },
-      { kind: 'page', command: 'shortcuts' },
+      { kind: 'page', command: 'keys' },
       { kind: 'showLogs' },
       { kind: 'aboutGroma' },
     ])
@@ -88,6 +96,16 @@ describe('menu', () => {
     expect(roles(true)).not.toContain('toggleDevTools')
     expect(roles(true)).not.toContain('reload')
     expect(roles(false)).toContain('toggleDevTools')
+  })
+})
+
+describe('commands of the page', () => {
+  it('are commands of its keymap', async () => {
+    const { keymap } = (await import(new URL('../../renderer/keys/keymap.ts', import.meta.url).href)) as {
+      keymap: { command: string }[]
+    }
+    const known = keymap.map(({ command }) => command)
+    for (const command of pageCommands) expect(known).toContain(command)
   })
 })
 
