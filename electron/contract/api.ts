@@ -227,7 +227,12 @@ export const api = {
   // grounding: everything that asks the model. Results are stored before they are returned.
   /** Regions of an image with captions and categories. Old undecided proposals of the same image are replaced; people's work never. */
   'grounding.propose': job(
-    z.object({ imageId: Id, captions: z.boolean().default(true) }),
+    z.object({
+      imageId: Id,
+      captions: z.boolean().default(true),
+      /** Instead of the model's own threshold. */
+      minScore: z.number().min(0).max(1).optional(),
+    }),
     ProposeProgress,
     z.object({ proposed: z.int() }),
   ),

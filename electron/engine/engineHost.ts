@@ -13,10 +13,12 @@ import {
   type EngineTask,
   engineResults,
 } from '../contract/engineProtocol.ts'
-import { AppError, fromWireError } from '../contract/errors.ts'
+import { AppError, type ErrorCode, fromWireError } from '../contract/errors.ts'
 import type { EngineChild, EngineStarter } from './engineChild.ts'
 import { type EngineJob, JobQueue, type Priority } from './jobQueue.ts'
 import { RestartBudget } from './restartBudget.ts'
+
+export type { EngineChild, EngineStarter } from './engineChild.ts'
 
 export interface EngineModel {
   /** "Demo model", or the folder's name. */
@@ -96,6 +98,11 @@ export class EngineHost {
     return this.#info
   }
 
+  /** Why nothing can run until a model is loaded again; null while all is well. */
+  failure(): AppError | null {
+    return this.#failure
+  }
+
   onState(listener: (state: EngineState) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -125,6 +132,15 @@ export class EngineHost {
     })
     if (this.#current?.priority === 'background') this.#preempt(this.#current)
     this.#pump()
+  }
+
+  /** Says that a model cannot even be tried: it is not there, or not a model. Nothing runs until another is loaded. */
+  fail(modelName: string, error: { code: ErrorCode; message: string }): void {
+    this.#model = null
+    this.#info = null
+    this.#failure = new AppError(error.code, error.message)
+    this.#queue.rejectWhere((job) => job.needsModel, this.#failure)
+    this.#setState({ status: 'failed', modelName, modelHash: null, provider: '', note: error.message, progress: null })
   }
 
   /** Runs one task of the model. @throws CANCELLED, ENGINE_CRASHED, ENGINE_FAULT and whatever the engine reports */

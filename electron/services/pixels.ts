@@ -1,6 +1,6 @@
 /** Pixels for the window: upright, scaled down once, kept on disk under the content's hash. */
 import { createHash } from 'node:crypto'
-import { mkdir, rename, rm, stat } from 'node:fs/promises'
+import { copyFile, mkdir, open as openFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { AppError } from '../contract/errors.ts'
@@ -30,11 +30,39 @@ const open = (path: string): Sharp =>
 /** Upright size of an image, from its header. @throws IMAGE_UNREADABLE */
 export async function uprightSize(path: string): Promise<{ width: number; height: number }> {
   try {
-    const { width, height, orientation, pages, pageHeight } = await open(path).metadata()
-    const frame = pages !== undefined && pages > 1 ? (pageHeight ?? height) : height
-    return (orientation ?? 1) >= 5 ? { width: frame, height: width } : { width, height: frame }
+    const { width, height } = (await open(path).metadata()).autoOrient
+    return { width, height }
   } catch (error) {
     throw unreadable(path, error)
+  }
+}
+
+/**
+ * Upright size of an image that can be read to its end. The header is not enough to know that; decoding every file of a
+ * large folder would take minutes, so only those whose last bytes are not what they should be are decoded.
+ * @throws IMAGE_UNREADABLE with the reason
+ */
+export async function probeImage(path: string): Promise<{ width: number; height: number }> {
+  try {
+    const { format, autoOrient } = await open(path).metadata()
+    if (!(await endsProperly(path, format ?? ''))) await open(path).timeout({ seconds: TIMEOUT_SECONDS }).stats()
+    return { width: autoOrient.width, height: autoOrient.height }
+  } catch (error) {
+    throw new AppError('IMAGE_UNREADABLE', reasonOf(error), { cause: error })
+  }
+}
+
+/** Whether the file ends as its format says; true for formats whose end says nothing. */
+async function endsProperly(path: string, format: string): Promise<boolean> {
+  if (format !== 'jpeg' && format !== 'png') return true
+  const handle = await openFile(path, 'r')
+  try {
+    const { size } = await handle.stat()
+    const tail = Buffer.alloc(Math.min(size, format === 'png' ? 12 : 64))
+    await handle.read(tail, 0, tail.length, size - tail.length)
+    return format === 'png' ? tail.includes('IEND') : tail.includes(Buffer.from([0xff, 0xd9]))
+  } finally {
+    await handle.close()
   }
 }
 
@@ -114,6 +142,23 @@ function unreadable(path: string, error: unknown): AppError {
   const code = (error as NodeJS.ErrnoException).code
   if (code === 'ENOSPC')
     return new AppError('DISK_FULL', `The disk is full: no preview of ${path} could be written.`, { cause: error })
-  const reason = String((error as Error).message).split('\n')[0]
-  return new AppError('IMAGE_UNREADABLE', `${path} cannot be read as an image: ${reason}`, { cause: error })
+  return new AppError('IMAGE_UNREADABLE', `${path} cannot be read as an image: ${reasonOf(error)}`, { cause: error })
+}
+
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  return message.includes('pixel limit') ? 'more than 100 megapixels' : (message.trim().split('\n').at(-1) ?? message)
+}
+
+/** Copies a picture; one that its camera turned is written upright, because the boxes are. */
+export async function copyUpright(from: string, to: string): Promise<void> {
+  const { orientation, format } = await open(from).metadata()
+  if ((orientation ?? 1) === 1 || (format !== 'jpeg' && format !== 'png' && format !== 'webp' && format !== 'tiff')) {
+    await copyFile(from, to)
+    return
+  }
+  const picture = open(from).timeout({ seconds: TIMEOUT_SECONDS }).autoOrient().keepIccProfile()
+  await (format === 'jpeg' ? picture.jpeg({ quality: 98, chromaSubsampling: '4:4:4' }) : picture)
+    .toFormat(format)
+    .toFile(to)
 }

@@ -1,0 +1,76 @@
+/** `annotate`: the main job without a window, into a project or straight into a COCO file. */
+import { type Command, Option } from 'commander'
+import { AppError } from '../contract/errors.ts'
+import { annotateProject } from './annotateProject.ts'
+import { annotateToCoco } from './annotateToCoco.ts'
+import { collect, parseScore } from './arguments.ts'
+import { type Context, loadModel, withServices } from './context.ts'
+
+export const TASKS = ['propose', 'describe', 'caption', 'ground'] as const
+
+export interface AnnotateOptions {
+  model: string
+  project?: string
+  out?: string
+  task: (typeof TASKS)[number]
+  phrase?: string[]
+  minScore?: number
+  overwrite?: boolean
+}
+
+export function addAnnotateCommand(program: Command): void {
+  program
+    .command('annotate')
+    .argument('[path...]', 'images, or folders of images')
+    .option(
+      '--project <file>',
+      'store proposals in this project; it is made when it is not there, and resumed when it is',
+    )
+    .option('--out <coco.json>', 'write proposals to this file; no project is needed')
+    .option('--model <model>', 'demo, an engine folder, or an installed name', 'demo')
+    .addOption(
+      new Option(
+        '--task <task>',
+        'propose: regions with short captions; describe: a description, its phrases become regions; caption: regions with long captions; ground: every region of each --phrase',
+      )
+        .choices(TASKS)
+        .default('propose'),
+    )
+    .option('--phrase <phrase>', 'what to ground; may be given several times', collect)
+    .option('--min-score <score>', 'leave out regions below this confidence', parseScore)
+    .option('--overwrite', 'replace an --out file that is there')
+    .description('regions and captions for many images')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  gromatic annotate photos --out coco.json
+  gromatic annotate photos --project photos.gromatic
+  gromatic annotate a.jpg b.jpg --task ground --phrase "traffic light" --phrase car --out lights.json`,
+    )
+    .action((paths: string[], options: AnnotateOptions, command: Command) => {
+      checkUsage(paths, options)
+      return withServices(command, (context) => annotate(context, paths, options))
+    })
+}
+
+function checkUsage(paths: string[], options: AnnotateOptions): void {
+  if ((options.project === undefined) === (options.out === undefined)) {
+    throw new AppError('USAGE', 'Say where to: either --project FILE or --out coco.json.')
+  }
+  if (options.out !== undefined && paths.length === 0) throw new AppError('USAGE', 'Name at least one image or folder.')
+  if (options.task === 'ground' && (options.phrase ?? []).length === 0)
+    throw new AppError('USAGE', '--task ground needs --phrase.')
+  if (options.task !== 'ground' && (options.phrase ?? []).length > 0)
+    throw new AppError('USAGE', '--phrase belongs to --task ground.')
+}
+
+async function annotate(context: Context, paths: string[], options: AnnotateOptions): Promise<void> {
+  if (options.out !== undefined) await annotateToCoco(context, paths, { ...options, out: options.out })
+  else await annotateProject(context, paths, { ...options, project: options.project ?? '' })
+}
+
+/** Loads the model once there is something for it to do. */
+export async function needModel(context: Context, model: string): Promise<void> {
+  if (context.services.engine.state().status === 'stopped') await loadModel(context, model)
+}

@@ -1,0 +1,156 @@
+/** `annotate --out`: image after image through the model and into the file; nothing is kept but the names of classes. */
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { AppError, toWireError } from '../contract/errors.ts'
+import { answerContent, locatedContent } from '../services/answers.ts'
+import { type BboxXywh, toPixels, unitScore } from '../services/boxes.ts'
+import { categoryFromCaption } from '../services/categoryFromCaption.ts'
+import { commonRoot, type FoundImage, imageFiles } from '../services/imageFiles.ts'
+import { type CocoItem, writeCoco } from '../services/transfer.ts'
+import { type AnnotateOptions, needModel } from './annotateCommand.ts'
+import type { Context } from './context.ts'
+
+interface Region {
+  bboxXywh: BboxXywh
+  score: number
+  caption: string | null
+}
+type Image = Extract<FoundImage, { kind: 'image' }>
+
+/** The question that a description answers: the authors' own. */
+const DESCRIBE = 'Give me a concise description of the image.'
+
+export async function annotateToCoco(
+  context: Context,
+  paths: string[],
+  options: AnnotateOptions & { out: string },
+): Promise<void> {
+  const { progress, signal, print } = context
+  const out = resolve(options.out)
+  if (existsSync(out) && !options.overwrite) {
+    throw new AppError('ALREADY_EXISTS', `${out} exists already: choose another name, or --overwrite.`)
+  }
+  const root = await commonRoot(paths)
+  const categories = new Set<string>()
+  let done = 0
+  const skipped: { fileName: string; reason: string }[] = []
+  const skip = (fileName: string, reason: string) => {
+    skipped.push({ fileName, reason })
+    progress.note(`skipped ${fileName}: ${reason}`)
+  }
+
+  async function* items(): AsyncGenerator<CocoItem> {
+    for await (const found of imageFiles(paths, root, signal)) {
+      if (signal.aborted) throw new AppError('CANCELLED', 'Stopped; nothing was written.')
+      if (found.kind === 'skipped') {
+        skip(found.fileName, found.reason)
+        continue
+      }
+      await needModel(context, options.model)
+      progress.show({ done, total: null, note: `${done + 1}: ${found.fileName}` })
+      const regions = await regionsOf(context, found, options).catch((error: unknown) => {
+        if (!isThisImagesFault(error)) throw error
+        skip(found.fileName, toWireError(error).message)
+        return null
+      })
+      if (regions === null) continue
+      done++
+      yield { image: found, annotations: regions.map((region) => withCategory(region, categories)) }
+    }
+    if (done === 0) {
+      const why = skipped.length === 0 ? '' : ` (${skipped.length} file${skipped.length === 1 ? '' : 's'} skipped)`
+      throw new AppError('NO_IMAGES', `There is no readable image in ${paths.join(', ')}${why}.`)
+    }
+  }
+
+  const report = await writeCoco(
+    out,
+    { name: 'Proposals of a Groma model', items: items() },
+    {
+      status: 'all',
+      overwrite: options.overwrite ?? false,
+      signal,
+    },
+  )
+  const left = skipped.length === 0 ? '' : `, ${skipped.length} file${skipped.length === 1 ? '' : 's'} skipped`
+  print(
+    { ...report, skipped },
+    `${report.path}: ${report.images} images, ${report.annotations} regions, ${report.categories} classes${left}`,
+  )
+}
+
+/** A file that cannot be decoded, or that takes the model down: named and skipped, the others go on. */
+const isThisImagesFault = (error: unknown) =>
+  ['IMAGE_UNREADABLE', 'NOT_FOUND', 'ENGINE_FAULT'].includes(toWireError(error).code)
+
+async function regionsOf({ services, signal }: Context, image: Image, options: AnnotateOptions): Promise<Region[]> {
+  const { engine } = services
+  const engineImage = { path: image.path, key: image.path }
+  const minScore = options.minScore ?? 0
+  const kept = (regions: Region[]) => regions.filter((region) => region.score >= minScore)
+  switch (options.task) {
+    case 'propose':
+    case 'caption': {
+      const brief = options.task === 'propose'
+      const { regions } = await engine.run(
+        { kind: 'propose', image: engineImage, captions: brief, ...threshold(options.minScore) },
+        { signal },
+      )
+      const wanted = regions.filter(({ score }) => score >= minScore)
+      const captions =
+        brief || wanted.length === 0
+          ? wanted.map(({ caption }) => caption)
+          : (
+              await engine.run(
+                {
+                  kind: 'caption',
+                  image: engineImage,
+                  boxesCxcywh: wanted.map(({ boxCxcywh }) => boxCxcywh),
+                  detail: 'detailed',
+                },
+                { signal },
+              )
+            ).captions
+      return wanted.flatMap(({ boxCxcywh, score }, i) => {
+        const bboxXywh = toPixels(boxCxcywh, image)
+        return bboxXywh === null ? [] : [{ bboxXywh, score: unitScore(score), caption: captions[i] || null }]
+      })
+    }
+    case 'describe': {
+      const answer = await engine.run(
+        { kind: 'ask', image: engineImage, question: DESCRIBE, grounded: true, boxesCxcywh: [] },
+        { signal },
+      )
+      return kept(answerContent(answer, image).spans.flatMap(regionsOfSpan))
+    }
+    case 'ground': {
+      const found: Region[] = []
+      for (const phrase of options.phrase ?? []) {
+        const answer = await engine.run({ kind: 'locate', image: engineImage, phrase, all: true }, { signal })
+        found.push(...locatedContent(answer, phrase, image).spans.flatMap(regionsOfSpan))
+      }
+      return kept(found)
+    }
+    default:
+      return options.task satisfies never
+  }
+}
+
+const threshold = (minScore: number | undefined) => (minScore === undefined ? {} : { scoreThreshold: minScore })
+
+const regionsOfSpan = (span: { text: string; boxes: { bboxXywh: BboxXywh; score: number }[] }): Region[] =>
+  span.boxes.map(({ bboxXywh, score }) => ({ bboxXywh, score, caption: span.text === '' ? null : span.text }))
+
+function withCategory(region: Region, categories: Set<string>) {
+  const { bboxXywh, score, caption } = region
+  const categoryName = (caption === null ? null : categoryFromCaption(caption, [...categories])) ?? 'object'
+  categories.add(categoryName)
+  return {
+    bboxXywh,
+    caption,
+    categoryName,
+    status: 'proposed' as const,
+    provenance: 'model' as const,
+    modelScore: score,
+  }
+}

@@ -1,0 +1,82 @@
+/** `ask`: a question about one image, without a project. */
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { AppError } from '../contract/errors.ts'
+import { answerContent } from '../services/answers.ts'
+import { type BboxXywh, clampToImage, toModel } from '../services/boxes.ts'
+import { probeImage } from '../services/pixels.ts'
+import { parseBox, type Quadruple } from './arguments.ts'
+import { loadModel, withServices } from './context.ts'
+
+interface AskOptions {
+  model: string
+  box?: Quadruple[]
+  plain?: boolean
+}
+
+export function addAskCommand(program: Command): void {
+  program
+    .command('ask')
+    .argument('<image>', 'an image file')
+    .argument('<question>', 'what to ask')
+    .option('--model <model>', 'demo, an engine folder, or an installed name', 'demo')
+    .option('--box <x,y,w,h>', 'a box that the question is about, in pixels; may be given several times', parseBox)
+    .option('--plain', 'an answer in words alone, without boxes')
+    .description('a grounded answer about an image')
+    .addHelpText('after', '\nExample:\n  gromatic ask kitchen.jpg "What is on the table?" --json')
+    .action((image: string, question: string, options: AskOptions, command: Command) =>
+      withServices(command, async (context) => {
+        const { services, signal, progress, print } = context
+        if (question.trim() === '') throw new AppError('USAGE', 'The question is empty.')
+        const path = resolve(image)
+        const size = await readSize(path)
+        const boxes = (options.box ?? []).map((box) => {
+          const inside = clampToImage(box, size)
+          if (inside === null) {
+            throw new AppError(
+              'INVALID_INPUT',
+              `The box ${box.join(',')} lies outside ${image} (${size.width} x ${size.height} pixels).`,
+            )
+          }
+          return toModel(inside, size)
+        })
+        await loadModel(context, options.model)
+        const answer = await services.engine.run(
+          { kind: 'ask', image: { path, key: path }, question, grounded: !options.plain, boxesCxcywh: boxes },
+          {
+            signal,
+            onProgress: (event) => event.kind === 'text' && progress.show({ done: 0, total: null, note: event.text }),
+          },
+        )
+        const { text, spans, regions } = answerContent(answer, size)
+        const value = {
+          text,
+          spans: spans.map((span) => ({
+            text: span.text,
+            start: span.start,
+            end: span.end,
+            boxes: span.boxes.map(({ bboxXywh, score }) => named(bboxXywh, score)),
+          })),
+          regions: regions.map(({ bboxXywh, score }) => named(bboxXywh, score)),
+        }
+        const lines = value.spans.flatMap((span) =>
+          span.boxes.map(({ x, y, w, h, score }) => {
+            const pixels = [x, y, w, h].map((value) => Math.round(value)).join(',')
+            return `  ${span.text === '' ? '(region)' : span.text}: ${pixels} (${score.toFixed(2)})`
+          }),
+        )
+        print(value, [text, ...lines].join('\n'))
+      }),
+    )
+}
+
+const named = ([x, y, w, h]: BboxXywh, score: number) => ({ x, y, w, h, score })
+
+/** Upright size; the error names the file. @throws NOT_FOUND, IMAGE_UNREADABLE */
+export async function readSize(path: string): Promise<{ width: number; height: number }> {
+  try {
+    return await probeImage(path)
+  } catch (error) {
+    throw new AppError('IMAGE_UNREADABLE', `${path}: ${(error as Error).message}`, { cause: error })
+  }
+}

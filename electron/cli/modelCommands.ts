@@ -1,0 +1,75 @@
+/** `models convert | verify | list`. */
+import { resolve } from 'node:path'
+import { type Command, Option } from 'commander'
+import { AppError } from '../contract/errors.ts'
+import { type Context, withServices } from './context.ts'
+import { bytesText } from './output.ts'
+
+interface ConvertOptions {
+  out: string
+  llm: 'fp32' | 'fp16' | 'int8' | 'int4'
+  vision: 'fp32' | 'int8'
+}
+
+export function addModelCommands(program: Command): void {
+  const models = program.command('models').description('convert, check and list models')
+
+  models
+    .command('convert')
+    .argument('<checkpoint>', 'the folder of a released checkpoint (.bin shards or safetensors)')
+    .requiredOption('--out <dir>', 'the engine folder to make')
+    .addOption(
+      new Option('--llm <precision>', 'weights of the language model')
+        .choices(['fp32', 'fp16', 'int8', 'int4'])
+        .default('fp32'),
+    )
+    .addOption(
+      new Option('--vision <precision>', 'weights of the vision encoder').choices(['fp32', 'int8']).default('fp32'),
+    )
+    .description('a released checkpoint becomes an engine folder')
+    .addHelpText('after', '\nExample:\n  gromatic models convert ~/groma-7b-finetune --out ~/groma-engine --llm fp32')
+    .action((checkpoint: string, options: ConvertOptions, command: Command) =>
+      withServices(command, (context) => convert(context, checkpoint, options)),
+    )
+
+  models
+    .command('verify')
+    .argument('<dir>', 'an engine folder')
+    .description('hashes and shapes of a converted model')
+    .addHelpText('after', '\nExample:\n  gromatic models verify ~/groma-engine')
+    .action((dir: string, _options: object, command: Command) =>
+      withServices(command, (context) => verify(context, dir)),
+    )
+
+  models
+    .command('list')
+    .description('the demo model and the installed ones')
+    .addHelpText('after', '\nExample:\n  gromatic models list --json')
+    .action((_options: object, command: Command) => withServices(command, list))
+}
+
+async function convert({ services, progress, signal, print }: Context, checkpoint: string, options: ConvertOptions) {
+  const { llm, vision, out } = options
+  const result = await services.client.run(
+    'models.convert',
+    { checkpoint: resolve(checkpoint), out: resolve(out), llm, vision },
+    { onProgress: (at) => progress.show(at), signal },
+  )
+  print(result, `${result.path}: ${bytesText(result.bytes)}, model ${result.modelHash.slice(0, 12)}`)
+}
+
+async function verify({ services, progress, signal, print }: Context, dir: string) {
+  const result = await services.client.run(
+    'models.verify',
+    { path: dir },
+    { onProgress: (at) => progress.show(at), signal },
+  )
+  print(result, result.ok ? `${dir}: all is as it should be, model ${result.modelHash?.slice(0, 12)}` : '')
+  if (!result.ok) throw new AppError('MODEL_INVALID', `${dir}: ${result.problems.join('; ')}`)
+}
+
+async function list({ services, print }: Context) {
+  const models = await services.client.call('models.list', {})
+  const lines = models.map(({ name, path, bytes }) => `${name}\t${bytesText(bytes)}\t${path}`)
+  print(models, lines.length === 0 ? 'No models are installed.' : lines.join('\n'))
+}

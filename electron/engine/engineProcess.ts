@@ -1,0 +1,306 @@
+/**
+ * The engine's own process: loads a model, works off one task at a time, and stops between two steps when it is told to.
+ * It ends with the application: a model that nobody can ask is only memory.
+ */
+import { existsSync } from 'node:fs'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { convertCheckpoint } from '../../native-models/builders/buildModel.ts'
+import { readManifest, verifyManifest } from '../../native-models/checkpoint/manifest.ts'
+import { writeSafetensors } from '../../native-models/checkpoint/safetensors.ts'
+import { GromaError, type GromaErrorCode } from '../../native-models/errors.ts'
+import { type BoxCxcywh, boxCxcywh } from '../../native-models/geometry/boxes.ts'
+import type { GroundedAnswer } from '../../native-models/inference/answers.ts'
+import { GromaEngine } from '../../native-models/inference/engine.ts'
+import type { Perception } from '../../native-models/inference/imageMemory.ts'
+import { decodeImage } from '../../native-models/preprocess/image.ts'
+import {
+  type EngineAnswer,
+  type EngineEvent,
+  type EngineProgress,
+  EngineRequest,
+  type EngineResult,
+  type EngineTask,
+} from '../contract/engineProtocol.ts'
+import { AppError, type ErrorCode, toWireError } from '../contract/errors.ts'
+import { parentPort } from './enginePort.ts'
+
+const port = parentPort()
+const send = (event: EngineEvent): void => port.send(event)
+
+let engine: GromaEngine | null = null
+let current: { taskId: number; controller: AbortController } | null = null
+/** Requests are worked off in the order they came. */
+let queue: Promise<void> = Promise.resolve()
+/** What is known of the last images: a box drawn on one of them needs no second look. */
+const perceptions = new Map<string, Perception>()
+const MAX_PERCEPTIONS = 32
+
+/** How often a task says that its steps go on; the timer cannot fire inside a step. */
+const STEP_MS = 2_000
+
+process.on('SIGINT', () => {}) // Ctrl-C reaches the whole group; the application decides what ends
+port.onClose(() => process.exit(0))
+port.onMessage((raw) => {
+  const parsed = EngineRequest.safeParse(raw)
+  if (!parsed.success) return send({ type: 'log', level: 'error', message: `Unknown request: ${parsed.error.message}` })
+  const request = parsed.data
+  if (request.type === 'cancel') {
+    if (current?.taskId === request.taskId) current.controller.abort()
+    return
+  }
+  if (request.type === 'shutdown') process.exit(0)
+  queue = queue.then(() => (request.type === 'load' ? load(request) : handle(request)))
+})
+
+type TaskRequest = Extract<EngineRequest, { type: 'run' | 'convert' | 'verify' }>
+
+async function handle(request: TaskRequest): Promise<void> {
+  const { taskId } = request
+  const controller = new AbortController()
+  current = { taskId, controller }
+  const { signal } = controller
+  let note = ''
+  const progress = (event: EngineProgress) => {
+    if (event.kind === 'step') note = event.note
+    send({ type: 'progress', taskId, progress: event })
+  }
+  const copying = (at: { done: number; total: number | null; note: string }) => send({ type: 'copying', taskId, ...at })
+  const alive = setInterval(() => request.type === 'run' && progress({ kind: 'step', note }), STEP_MS)
+  try {
+    send({ type: 'result', taskId, result: await work() })
+  } catch (error) {
+    send({ type: 'failed', taskId, error: wireError(signal.aborted ? cancelled() : error) })
+  } finally {
+    clearInterval(alive)
+    current = null
+  }
+
+  async function work(): Promise<unknown> {
+    switch (request.type) {
+      case 'run':
+        return await runTask(request.task, progress, signal)
+      case 'convert':
+        return convert(request.checkpointDir, request.outDir, { ...request, onProgress: copying, signal })
+      case 'verify':
+        return verify(request.modelDir, copying, signal)
+      default:
+        return request satisfies never
+    }
+  }
+}
+
+type Copying = (at: { done: number; total: number | null; note: string }) => void
+
+// ---- models
+
+async function load({ modelDir, checkpointDir }: Extract<EngineRequest, { type: 'load' }>): Promise<void> {
+  const loading = (done: number, note: string) => send({ type: 'loading', done, total: 1, note })
+  try {
+    await engine?.close()
+    engine = null
+    perceptions.clear()
+    if (checkpointDir !== null && !existsSync(modelDir)) await prepare(checkpointDir, modelDir, loading)
+    engine = await open(modelDir, loading).catch(async (error: unknown) => {
+      // A prepared copy that is damaged or stale is only a copy.
+      if (checkpointDir === null || (error as GromaError).code === 'OUT_OF_MEMORY') throw error
+      await rm(modelDir, { recursive: true, force: true })
+      await prepare(checkpointDir, modelDir, loading)
+      return open(modelDir, loading)
+    })
+    const { name, modelHash, provider, maxRegions, scoreThreshold } = engine.info
+    send({ type: 'ready', info: { name, modelHash, provider, maxRegions, scoreThreshold } })
+  } catch (error) {
+    engine = null
+    send({ type: 'loadFailed', error: wireError(error) })
+  }
+}
+
+function open(modelDir: string, loading: (done: number, note: string) => void): Promise<GromaEngine> {
+  return GromaEngine.open(modelDir, {
+    onProgress: (step, fraction) => loading(fraction, `Loading the model: ${words(step)}`),
+  })
+}
+
+async function prepare(
+  checkpointDir: string,
+  modelDir: string,
+  loading: (done: number, note: string) => void,
+): Promise<void> {
+  await mkdir(dirname(modelDir), { recursive: true })
+  try {
+    await convertCheckpoint(checkpointDir, modelDir, {
+      onProgress: ({ step, fraction }) => loading(fraction, `Preparing the model for this machine: ${words(step)}`),
+    })
+  } catch (error) {
+    if (!existsSync(modelDir)) throw error // else another process was faster: its folder is as good
+  }
+}
+
+async function convert(
+  checkpointDir: string,
+  outDir: string,
+  options: { llm: string; vision: string; onProgress: Copying; signal: AbortSignal },
+): Promise<{ path: string; modelHash: string; bytes: number }> {
+  const { llm, vision, onProgress, signal } = options
+  await convertCheckpoint(checkpointDir, outDir, {
+    llm,
+    vision,
+    signal,
+    onProgress: ({ step, fraction }) => onProgress({ done: fraction, total: 1, note: `Converting: ${words(step)}` }),
+  })
+  const { modelHash, files } = await readManifest(outDir)
+  return { path: outDir, modelHash, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }
+}
+
+/** Hashes against the manifest; then shapes, by loading what it says. */
+async function verify(modelDir: string, onProgress: Copying, signal: AbortSignal) {
+  const { modelHash } = await readManifest(modelDir)
+  const found = await verifyManifest(modelDir, {
+    signal,
+    onProgress: (done, total) => onProgress({ done, total, note: `Checking ${basename(modelDir)}` }),
+  })
+  const problems = found.map(({ message }) => message)
+  if (problems.length === 0) {
+    try {
+      await (await GromaEngine.open(modelDir, { signal, threads: 1 })).close()
+    } catch (error) {
+      problems.push((error as Error).message)
+    }
+  }
+  return { ok: problems.length === 0, problems, modelHash }
+}
+
+// ---- tasks
+
+async function runTask(
+  task: EngineTask,
+  progress: (event: EngineProgress) => void,
+  signal: AbortSignal,
+): Promise<EngineResult<EngineTask['kind']>> {
+  if (engine === null) throw new AppError('ENGINE_FAULT', 'No model is loaded.')
+  const groma = engine
+  if (task.kind === 'trace') return trace(groma, task, signal)
+  const startedAt = performance.now()
+  const perception = await perceive(groma, task.image, progress, signal)
+  switch (task.kind) {
+    case 'propose': {
+      const { scoreThreshold, captions } = task
+      const regions = groma
+        .propose(perception, scoreThreshold === undefined ? {} : { scoreThreshold })
+        .map(({ boxCxcywh: box, score }) => ({ boxCxcywh: four(box), score }))
+      const seconds = (performance.now() - startedAt) / 1000
+      progress({ kind: 'regions', regions, seconds })
+      const texts =
+        captions && regions.length > 0
+          ? await describe(
+              regions.map((region) => region.boxCxcywh),
+              'brief',
+            )
+          : []
+      return { regions: regions.map((region, i) => ({ ...region, caption: texts[i] ?? null })), seconds }
+    }
+    case 'caption':
+      return { captions: await describe(task.boxesCxcywh, task.detail) }
+    case 'ask': {
+      progress({ kind: 'step', note: 'Answering' })
+      const { question, grounded } = task
+      const onText = (text: string) => progress({ kind: 'text', text })
+      return answerOf(
+        await groma.ask(perception, { question, grounded, boxesCxcywh: task.boxesCxcywh.map(box), onText, signal }),
+      )
+    }
+    case 'locate':
+      progress({ kind: 'step', note: 'Looking for it' })
+      return answerOf(await groma.locate(perception, { phrase: task.phrase, all: task.all, signal }))
+    default:
+      return task satisfies never
+  }
+
+  async function describe(boxes: readonly Four[], detail: 'brief' | 'detailed'): Promise<string[]> {
+    progress({
+      kind: 'step',
+      note: boxes.length === 1 ? 'Describing the region' : `Describing ${boxes.length} regions`,
+    })
+    const onCaption = (index: number, { text }: { text: string }) => progress({ kind: 'caption', index, text })
+    const captions = await groma.caption(perception, boxes.map(box), { detail, onCaption, signal })
+    return captions.map(({ text }) => text)
+  }
+}
+
+type Four = [number, number, number, number]
+const box = ([cx, cy, w, h]: Four): BoxCxcywh => boxCxcywh(cx, cy, w, h)
+const four = ([cx, cy, w, h]: BoxCxcywh): Four => [cx, cy, w, h]
+
+async function perceive(
+  groma: GromaEngine,
+  image: { path: string; key: string },
+  progress: (event: EngineProgress) => void,
+  signal: AbortSignal,
+): Promise<Perception> {
+  const known = perceptions.get(image.key)
+  perceptions.delete(image.key)
+  if (known === undefined) progress({ kind: 'step', note: 'Looking at the image' })
+  const perception = known ?? (await groma.perceive(await decodeImage(image.path), { key: image.key, signal }))
+  perceptions.set(image.key, perception) // last in, last out
+  const [oldest] = perceptions.keys()
+  if (perceptions.size > MAX_PERCEPTIONS && oldest !== undefined) perceptions.delete(oldest)
+  return perception
+}
+
+function answerOf(answer: GroundedAnswer): EngineAnswer {
+  const { text, malformed, outputIds, stopReason } = answer
+  return {
+    text,
+    spans: answer.spans.map((span) => ({
+      ...span,
+      regions: span.regions.map(({ index, boxCxcywh: at, score }) => ({ index, boxCxcywh: four(at), score })),
+    })),
+    regions: answer.regions.map(({ boxCxcywh: at, score }) => ({ boxCxcywh: four(at), score })),
+    outputIds,
+    stopReason: stopReason === 'end' ? 'eos' : stopReason,
+    malformed,
+  }
+}
+
+async function trace(groma: GromaEngine, task: Extract<EngineTask, { kind: 'trace' }>, signal: AbortSignal) {
+  const { query, order, maxNewTokens, allTensors, outPath, tensorsPath } = task
+  const boxesCxcywh = task.boxesCxcywh.map(box)
+  const image = await decodeImage(task.image.path)
+  const result = await groma.trace(image, { query, boxesCxcywh, order, maxNewTokens, allTensors, signal })
+  if (tensorsPath !== null) await whole(tensorsPath, (path) => writeSafetensors(path, result.tensors))
+  await whole(outPath, (path) => writeFile(path, `${JSON.stringify(result.case)}\n`))
+  return {}
+}
+
+/** Written beside and renamed, so that a file is there whole or not at all. */
+async function whole(path: string, write: (temporary: string) => Promise<unknown>): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`)
+  try {
+    await write(temporary)
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+}
+
+// ---- errors
+
+const cancelled = () => new AppError('CANCELLED', 'Cancelled.')
+const words = (step: string) => step.replaceAll('-', ' ')
+
+/** The model side's own codes in the words of the contract; the others are the same. */
+const CODES: Partial<Record<GromaErrorCode, ErrorCode>> = {
+  CHECKPOINT_MISSING: 'NOT_FOUND',
+  INPUT_INVALID: 'INVALID_INPUT',
+  OUT_OF_MEMORY: 'ENGINE_FAULT',
+  TIMEOUT: 'ENGINE_FAULT',
+  NUMERIC_FAULT: 'ENGINE_FAULT',
+}
+
+function wireError(error: unknown) {
+  const wire = toWireError(error)
+  const code = error instanceof GromaError ? CODES[error.code] : undefined
+  return code === undefined ? wire : { ...wire, code }
+}

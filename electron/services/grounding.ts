@@ -1,0 +1,241 @@
+/** Everything that asks the model. Results are stored before they are returned. */
+import { diffOf } from '../../db/records/diff.ts'
+import type { Message, Revision } from '../../db/records/records.ts'
+import type { ParsedInput, ProposeProgress } from '../contract/api.ts'
+import type { EngineProgress } from '../contract/engineProtocol.ts'
+import { AppError } from '../contract/errors.ts'
+import type { EngineHost } from '../engine/engineHost.ts'
+import { answerContent, locatedContent } from './answers.ts'
+import { toModel } from './boxes.ts'
+import { CategoryFinder } from './categories.ts'
+import type { Handlers } from './handlers.ts'
+import type { ProjectSession } from './projectSession.ts'
+import { ProposalRun, phraseProposals, withModelCaption } from './proposals.ts'
+
+/** Captions are stored together when they come faster than this. */
+const FLUSH_MS = 250
+
+export interface ProposeOptions {
+  captions: boolean
+  minScore?: number | undefined
+  priority: 'foreground' | 'background'
+  signal: AbortSignal
+  onProgress?: (progress: ProposeProgress) => void
+}
+
+export class Grounding {
+  readonly #session: ProjectSession
+  readonly #engine: EngineHost
+  /** Called before a person's Propose, so that the background does not do the same. */
+  onPropose: (imageId: number) => Promise<void> = async () => {}
+  /** Called before every task: the first one loads the model. */
+  ensureModel: () => Promise<void> = async () => {}
+
+  constructor(session: ProjectSession, engine: EngineHost) {
+    this.#session = session
+    this.#engine = engine
+  }
+
+  /** Proposes regions of one image and stores them; captions are stored as they come. Resolves to the number of regions. */
+  async propose(imageId: number, options: ProposeOptions): Promise<number> {
+    const { record, engineImage } = await this.#image(imageId)
+    const store = this.#session.store()
+    if (store.readOnly)
+      throw new AppError('READ_ONLY', store.summary().warning ?? 'This project is open for reading only.')
+    let run: ProposalRun | null = null
+    let failure: unknown = null
+    let lastFlush = Date.now()
+    let total = 0
+    const tell = options.onProgress ?? (() => {})
+    const stop = new AbortController()
+    const signal = AbortSignal.any([options.signal, stop.signal])
+
+    const flush = () => {
+      const revision = run?.flush() ?? null
+      lastFlush = Date.now()
+      if (revision !== null) tell({ kind: 'captioned', revision, done: run?.captioned ?? 0, total })
+    }
+    const onRegions = (regions: Extract<EngineProgress, { kind: 'regions' }>['regions']) => {
+      run ??= new ProposalRun(this.#session, imageId, this.#modelHash())
+      const revision = run.storeRegions(regions)
+      total = run.stored
+      if (revision !== null) tell({ kind: 'proposed', revision })
+    }
+    const onProgress = (progress: EngineProgress) => {
+      if (failure !== null || this.#session.isClosed(store)) return
+      try {
+        if (progress.kind === 'step') tell(progress)
+        else if (progress.kind === 'regions') onRegions(progress.regions)
+        else if (progress.kind === 'caption') {
+          run?.addCaption(progress.index, progress.text)
+          if (Date.now() - lastFlush >= FLUSH_MS) flush()
+        }
+      } catch (error) {
+        failure = error // a full disk, for one: computing on would be in vain
+        stop.abort()
+      }
+    }
+
+    try {
+      const result = await this.#engine.run(
+        {
+          kind: 'propose',
+          image: engineImage,
+          captions: options.captions,
+          ...(options.minScore === undefined ? {} : { scoreThreshold: options.minScore }),
+        },
+        { priority: options.priority, note: `Looking for regions in ${record.fileName}`, onProgress, signal },
+      )
+      if (failure !== null) throw failure
+      if (this.#session.isClosed(store)) throw new AppError('CANCELLED', 'The project was closed.')
+      onRegions(result.regions)
+      for (const [index, { caption }] of result.regions.entries()) if (caption !== null) run!.addCaption(index, caption)
+      return run!.stored
+    } catch (error) {
+      throw failure ?? error
+    } finally {
+      // Captions that came before a cancel or a crash are kept.
+      if (failure === null && !this.#session.isClosed(store)) flush()
+    }
+  }
+
+  handlers() {
+    return {
+      'grounding.propose': async ({ imageId, captions, minScore }, { signal, progress }) => {
+        await this.onPropose(imageId)
+        return {
+          proposed: await this.propose(imageId, {
+            captions,
+            minScore,
+            priority: 'foreground',
+            signal,
+            onProgress: progress,
+          }),
+        }
+      },
+      'grounding.ask': async (input, { signal, progress }) => {
+        const { record, engineImage } = await this.#image(input.imageId)
+        const onProgress = (event: EngineProgress) => tellText(event, progress)
+        const answer = await this.#engine.run(
+          {
+            kind: 'ask',
+            image: engineImage,
+            question: input.question,
+            grounded: input.grounded,
+            boxesCxcywh: input.boxesXywh.map((box) => toModel(box, record)),
+          },
+          { note: 'Answering', onProgress, signal },
+        )
+        const talk = this.#talk(input.imageId, input.question, input.boxesXywh, answerContent(answer, record))
+        this.#session.commit('model', 'Answer', diffOf({ messages: added([talk.question, talk.answer]) }))
+        return talk
+      },
+      'grounding.caption': (input, { signal, progress }) => this.#caption(input, signal, progress),
+      'grounding.locate': async ({ imageId, phrase, all }, { signal, progress }) => {
+        const { record, engineImage } = await this.#image(imageId)
+        const onProgress = (event: EngineProgress) => tellText(event, progress)
+        const answer = await this.#engine.run(
+          { kind: 'locate', image: engineImage, phrase, all },
+          { note: `Looking for ${phrase}`, onProgress, signal },
+        )
+        const content = locatedContent(answer, phrase, record)
+        const talk = this.#talk(imageId, phrase, [], content)
+        const found = content.spans.flatMap((span) => span.boxes.map((box) => ({ ...box, phrase })))
+        const rows = phraseProposals(this.#session, imageId, found, this.#modelHash())
+        const revision = this.#session.commit(
+          'model',
+          `Locate ${phrase}`.slice(0, 100),
+          diffOf({ ...rows, messages: added([talk.question, talk.answer]) }),
+        )
+        return { ...talk, revision: rows.annotations.length === 0 ? null : revision }
+      },
+      'grounding.addAnswer': ({ messageId, spanIndex }) => {
+        const message = this.#session.store().messages.get(messageId)
+        const spans = spanIndex === null ? message.spans : message.spans.slice(spanIndex, spanIndex + 1)
+        if (spans.length === 0) throw new AppError('NOT_FOUND', 'This answer has no boxes.')
+        const found = spans.flatMap((span) => span.boxes.map((box) => ({ ...box, phrase: span.text })))
+        const rows = phraseProposals(this.#session, message.imageId, found, message.modelHash)
+        const count = rows.annotations.length
+        return count === 0 ? null : this.#session.commit('human', `Add ${count} from the answer`, diffOf(rows))
+      },
+    } satisfies Partial<Handlers>
+  }
+
+  async #caption(
+    { annotationIds, detail }: ParsedInput<'grounding.caption'>,
+    signal: AbortSignal,
+    progress: (value: { note: string; text: string }) => void,
+  ): Promise<Revision[]> {
+    const rows = this.#session.store().annotations.getMany([...new Set(annotationIds)])
+    const revisions: Revision[] = []
+    for (const imageId of new Set(rows.map((row) => row.imageId))) {
+      const chosen = rows.filter((row) => row.imageId === imageId)
+      const { record, engineImage } = await this.#image(imageId)
+      const stored = new Set<number>()
+      const store = (index: number, text: string) => {
+        const asked = chosen[index]
+        if (asked === undefined || stored.has(index) || text.trim() === '') return
+        stored.add(index)
+        const before = this.#session.store().annotations.find(asked.id)
+        if (before === null) return // deleted meanwhile
+        const finder = new CategoryFinder(this.#session)
+        // What a person typed while the model was thinking stays.
+        const fill = before.caption === asked.caption
+        const after = withModelCaption(before, text.trim(), finder, { modelHash: this.#modelHash(), fill })
+        const diff = diffOf({ categories: finder.changes(), annotations: [{ before, after }] })
+        revisions.push(this.#session.commit('model', `Caption ${text.trim()}`.slice(0, 100), diff))
+      }
+      const onProgress = (event: EngineProgress) => {
+        tellText(event, progress)
+        if (event.kind === 'caption') store(event.index, event.text)
+      }
+      const boxesCxcywh = chosen.map((row) => toModel(row.bboxXywh, record))
+      const { captions } = await this.#engine.run(
+        { kind: 'caption', image: engineImage, boxesCxcywh, detail },
+        { note: 'Describing a region', onProgress, signal },
+      )
+      for (const [index, text] of captions.entries()) store(index, text)
+    }
+    return revisions
+  }
+
+  async #image(imageId: number) {
+    const record = this.#session.imageRecord(imageId)
+    const path = await this.#session.imageFile(record)
+    await this.ensureModel()
+    return { record, engineImage: { path, key: record.contentSha256 } }
+  }
+
+  #modelHash(): string | null {
+    return this.#engine.info()?.modelHash ?? null
+  }
+
+  #talk(
+    imageId: number,
+    question: string,
+    boxes: Message['attachedBoxesXywh'],
+    content: Pick<Message, 'text' | 'spans' | 'regions' | 'malformed' | 'stopReason'>,
+  ): { question: Message; answer: Message } {
+    const [questionId, answerId] = this.#session.allocateIds('messages', 2)
+    const common = { imageId, createdAt: Date.now() }
+    const nothing = { spans: [], regions: [], modelHash: null, malformed: false, stopReason: null }
+    return {
+      question: { id: questionId!, role: 'user', text: question, attachedBoxesXywh: boxes, ...nothing, ...common },
+      answer: {
+        id: answerId!,
+        role: 'assistant',
+        attachedBoxesXywh: [],
+        modelHash: this.#modelHash(),
+        ...content,
+        ...common,
+      },
+    }
+  }
+}
+
+const added = <T>(rows: T[]) => rows.map((after) => ({ before: null, after }))
+
+function tellText(event: EngineProgress, progress: (value: { note: string; text: string }) => void): void {
+  if (event.kind === 'step') progress({ note: event.note, text: '' })
+  else if (event.kind === 'text' || event.kind === 'caption') progress({ note: '', text: event.text })
+}
