@@ -26,8 +26,12 @@ const notNeeded = [
   'global-agent',
 ]
 
-/** onnxruntime-node carries every system's library; `keep` names the folders of this one. */
-const runtimeOf = (keep) => `!node_modules/onnxruntime-node/bin/napi-v6/!(${keep})/**`
+/** onnxruntime-node carries the libraries of every system and processor; only those of `platform` and the target stay. */
+const runtimeOf = (platform) => [
+  `!node_modules/onnxruntime-node/bin/napi-v6/!(${platform})/**`,
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: electron-builder's own placeholder
+  '!node_modules/onnxruntime-node/bin/napi-v6/*/!(${arch})/**',
+]
 
 /** @type {import('electron-builder').Configuration} */
 export default {
@@ -68,7 +72,7 @@ export default {
 
   win: {
     target: [{ target: 'nsis', arch: ['x64'] }],
-    files: [runtimeOf('win32')],
+    files: runtimeOf('win32'),
   },
   nsis: {
     oneClick: false,
@@ -83,7 +87,7 @@ export default {
     hardenedRuntime: true,
     gatekeeperAssess: false,
     darkModeSupport: true,
-    files: [runtimeOf('darwin')],
+    files: runtimeOf('darwin'),
   },
   linux: {
     target: [
@@ -94,7 +98,7 @@ export default {
     category: 'Graphics',
     synopsis: 'Image annotation with a grounding model on your own machine',
     maintainer: 'Gromatic',
-    files: [runtimeOf('linux')],
+    files: runtimeOf('linux'),
   },
   // biome-ignore lint/suspicious/noTemplateCurlyInString: electron-builder's own placeholders
   artifactName: '${productName}-${version}-${os}-${arch}.${ext}',

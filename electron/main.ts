@@ -2,9 +2,9 @@
  * The desktop application: one window over the same services that served mode and the command line use. What is allowed
  * is decided in shell/policy.ts and asserted there; this file connects those decisions to Electron and nothing more.
  */
-import { createReadStream } from 'node:fs'
+import { createReadStream, mkdirSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import {
   app,
@@ -36,7 +36,7 @@ import type { PickRequest } from './shell/pickRequest.ts'
 import * as policy from './shell/policy.ts'
 import { loadWindowState, MIN_SIZE, placeWindow, saveWindowState } from './shell/windowState.ts'
 
-const homeDir = defaultHomeDir()
+const homeDir = resolve(defaultHomeDir())
 const log = openLog(join(homeDir, 'logs', 'window.log'))
 const developerTools = !app.isPackaged
 /** This file is out/electron/main.js in a clone and in a package. */
@@ -53,25 +53,30 @@ let services: Services | null = null
 let words = labels.en
 let settings: Settings | null = null
 let projectOpen = false
+let title = 'Gromatic'
 /** What to open once the services answer. */
 let pendingTarget: OpenTarget | null = null
+
+process.on('uncaughtException', (error) => {
+  log('error', `uncaught: ${error.stack ?? error.message}`)
+  dialog.showErrorBox(words.stopped, error.message)
+  app.exit(1)
+})
+process.on('unhandledRejection', (reason) => log('error', `unhandled: ${(reason as Error)?.stack ?? String(reason)}`))
 
 // Before `ready`, in the order in which they take effect.
 app.enableSandbox()
 for (const [name, value] of policy.COMMAND_LINE) app.commandLine.appendSwitch(name, value)
 // Chromium's own files are kept apart from ours, in one home that GROMATIC_HOME moves as a whole.
+mkdirSync(join(homeDir, 'chromium'), { recursive: true }) // setPath refuses a folder that is not there
 app.setPath('userData', join(homeDir, 'chromium'))
 app.setAppLogsPath(join(homeDir, 'logs'))
 // Crash dumps are for this machine's owner: written, never sent.
 crashReporter.start({ uploadToServer: false, productName: 'Gromatic' })
+// What taskbars group windows by.
+if (process.platform === 'win32') app.setAppUserModelId('com.gromatic.app')
+if (process.platform === 'linux') app.setDesktopName('gromatic.desktop')
 protocol.registerSchemesAsPrivileged([{ scheme: policy.SCHEME, privileges: policy.SCHEME_PRIVILEGES }])
-
-process.on('uncaughtException', (error) => {
-  log('error', `uncaught: ${error.stack ?? error.message}`)
-  dialog.showErrorBox(words.cannotStart, error.message)
-  app.exit(1)
-})
-process.on('unhandledRejection', (reason) => log('error', `unhandled: ${(reason as Error)?.stack ?? String(reason)}`))
 
 if (app.requestSingleInstanceLock()) {
   wire()
@@ -162,7 +167,8 @@ async function follow(client: Client): Promise<void> {
   }
   const onProject = (project: { name: string; path: string } | null) => {
     projectOpen = project !== null
-    mainWindow?.setTitle(project === null ? 'Gromatic' : `${project.name} · Gromatic`)
+    title = project === null ? 'Gromatic' : `${project.name} · Gromatic`
+    mainWindow?.setTitle(title)
     mainWindow?.setRepresentedFilename(project?.path ?? '')
     if (project !== null) app.addRecentDocument(project.path)
     void refresh()
@@ -209,7 +215,9 @@ function createWindow(): void {
     minWidth: Math.min(MIN_SIZE.width, bounds.width),
     minHeight: Math.min(MIN_SIZE.height, bounds.height),
     show: false,
-    title: 'Gromatic',
+    title,
+    // A package has its icon from the system; a clone's window would show Electron's.
+    ...(developerTools ? { icon: join(filesRoot, 'build', 'icons', 'icon.png') } : {}),
     backgroundColor: nativeTheme.shouldUseDarkColors ? '#15171a' : '#f4f4f2',
     webPreferences: {
       ...policy.WEB_PREFERENCES,

@@ -43,6 +43,7 @@ const en = {
   projectFiles: 'Gromatic projects',
   cannotOpen: 'This could not be opened',
   cannotStart: 'Gromatic could not start',
+  stopped: 'Gromatic had to stop',
   windowCrashed: 'The window stopped several times within a minute. Everything saved is safe.',
   again: 'Try Again',
 }
@@ -92,6 +93,7 @@ const zh: Labels = {
   projectFiles: 'Gromatic 项目',
   cannotOpen: '无法打开',
   cannotStart: 'Gromatic 无法启动',
+  stopped: 'Gromatic 被迫停止运行',
   windowCrashed: '窗口在一分钟内多次停止运行。已保存的内容不受影响。',
   again: '重试',
 }

@@ -83,6 +83,8 @@ vi.mock('electron', async () => {
     commandLine: { appendSwitch: record('appendSwitch') },
     setPath: record('setPath'),
     setAppLogsPath: record('setAppLogsPath'),
+    setAppUserModelId: record('setAppUserModelId'),
+    setDesktopName: record('setDesktopName'),
     requestSingleInstanceLock: () => true,
     whenReady: () =>
       new Promise<void>((resolve) => {

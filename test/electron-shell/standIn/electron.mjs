@@ -38,6 +38,8 @@ export const app = Object.assign(new EventEmitter(), {
   commandLine: { appendSwitch: nothing },
   setPath: nothing,
   setAppLogsPath: nothing,
+  setAppUserModelId: nothing,
+  setDesktopName: nothing,
   requestSingleInstanceLock: () => true,
   whenReady: async () => {},
   isReady: () => true,
