@@ -155,7 +155,9 @@ class Unpickler {
       throw this.broken('sets items of something other than a table')
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i]!
-      if (table.has(key)) throw this.broken(`names ${JSON.stringify(String(key).slice(0, 120))} twice`)
+      if (typeof key !== 'string' && typeof key !== 'number')
+        throw this.broken('names an item by something other than text')
+      if (table.has(key)) throw this.broken(`names ${JSON.stringify(key).slice(0, 120)} twice`)
       table.set(key, items[i + 1]!)
     }
   }

@@ -28,13 +28,15 @@ export async function writeTorchZip(
 export function torchZipBytes(
   tensors: ReadonlyMap<string, TorchTensor>,
   storages: ReadonlyMap<string, TorchStorage>,
+  options: { zip64?: boolean } = {},
 ): Buffer {
-  return zipBytes([
+  const entries: [string, Uint8Array][] = [
     ['archive/data.pkl', pickleStateDict(tensors, storages)],
     ['archive/byteorder', Buffer.from('little')],
     ...[...storages].map(([key, { bytes }]): [string, Uint8Array] => [`archive/data/${key}`, bytes]),
     ['archive/version', Buffer.from('3\n')],
-  ])
+  ]
+  return zipBytes(entries, options)
 }
 
 /** The pickle inside. */
@@ -81,8 +83,12 @@ export function pickleStateDict(
   return Buffer.concat(parts)
 }
 
-/** A zip of stored entries. */
-export function zipBytes(entries: readonly (readonly [string, Uint8Array])[], method = 0): Buffer {
+/** A zip of stored entries; `zip64` writes every number in the long form that files above 4 GiB need. */
+export function zipBytes(
+  entries: readonly (readonly [string, Uint8Array])[],
+  options: { method?: number; zip64?: boolean } = {},
+): Buffer {
+  const { method = 0, zip64 = false } = options
   const body: Buffer[] = []
   const directory: Buffer[] = []
   let position = 0
@@ -105,20 +111,54 @@ export function zipBytes(entries: readonly (readonly [string, Uint8Array])[], me
     add(Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), shared, nameBytes, extra]))
     add(Buffer.from(bytes))
     const tail = Buffer.alloc(14)
-    tail.writeUInt32LE(headerAt, 10)
+    tail.writeUInt32LE(zip64 ? 0xffff_ffff : headerAt, 10)
     const central = Buffer.concat([Buffer.from('PK\x01\x02', 'latin1'), Buffer.from([20, 0]), shared])
-    central.writeUInt16LE(0, 30) // no extra field here
-    directory.push(central, tail, nameBytes)
+    const wide = zip64
+      ? Buffer.concat([Buffer.from([1, 0, 24, 0]), uint64(bytes.length, bytes.length, headerAt)])
+      : Buffer.alloc(0)
+    central.writeUInt16LE(wide.length, 30)
+    if (zip64) central.fill(0xff, 20, 28)
+    directory.push(central, tail, nameBytes, wide)
   }
   const start = position
   for (const chunk of directory) add(chunk)
+  const directoryBytes = position - start
+  if (zip64) {
+    const record = Buffer.from('PK\x06\x06', 'latin1')
+    const recordAt = position
+    add(
+      Buffer.concat([
+        record,
+        uint64(44),
+        Buffer.alloc(12),
+        uint64(entries.length, entries.length, directoryBytes, start),
+      ]),
+    )
+    add(
+      Buffer.concat([
+        Buffer.from('PK\x06\x07', 'latin1'),
+        Buffer.alloc(4),
+        uint64(recordAt),
+        Buffer.from([1, 0, 0, 0]),
+      ]),
+    )
+  }
   const end = Buffer.alloc(22)
   end.write('PK\x05\x06', 'latin1')
   end.writeUInt16LE(entries.length, 8)
   end.writeUInt16LE(entries.length, 10)
-  end.writeUInt32LE(position - start, 12)
+  end.writeUInt32LE(directoryBytes, 12)
   end.writeUInt32LE(start, 16)
+  if (zip64) end.fill(0xff, 8, 20)
   return Buffer.concat([...body, end])
+}
+
+function uint64(...values: number[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 8)
+  values.forEach((value, index) => {
+    bytes.writeBigUInt64LE(BigInt(value), index * 8)
+  })
+  return bytes
 }
 
 function uint32(value: number): number[] {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../../native-models/checkpoint/checkpoint.ts'
+import { writeSafetensors } from '../../../native-models/checkpoint/safetensors.ts'
 import { type CheckpointOptions, makeReferenceCheckpoint, referenceDir } from '../../support/makeCheckpoint.ts'
 import { formulaTensor, type ReferenceWeights } from '../../support/referenceWeights.ts'
 
@@ -137,5 +138,17 @@ describe('a damaged or foreign folder is refused by name', () => {
       await writeFile(join(dir, file), content)
       await expect(openCheckpoint(dir)).rejects.toMatchObject({ code: 'CHECKPOINT_FOREIGN', message })
     }
+  })
+
+  it('another model in the same clothes', async () => {
+    const dir = await make('llama', { dtype: 'BF16' })
+    const data = Float32Array.of(1, 2)
+    await writeSafetensors(join(dir, 'model.safetensors'), {
+      'model.layers.0.mlp.up_proj.weight': { shape: [2], data },
+    })
+    await expect(openCheckpoint(dir)).rejects.toMatchObject({ code: 'CHECKPOINT_FOREIGN', message: /plain LLaMA/ })
+    await writeSafetensors(join(dir, 'model.safetensors'), { 'vision.weight': { shape: [2], data } })
+    const expected = { code: 'CHECKPOINT_FOREIGN', message: /no perceiver\.vis_encoder\., / }
+    await expect(openCheckpoint(dir)).rejects.toMatchObject(expected)
   })
 })

@@ -58,9 +58,9 @@ async function zipOf(bytes: Uint8Array) {
 }
 
 describe('torch zips', () => {
-  it('reads views with any strides and offsets', async () => {
+  it.each([false, true])('reads views with any strides and offsets (zip64: %s)', async (zip64) => {
     const path = join(root, 'views.bin')
-    await writeFile(path, torchZipBytes(tensors, storages))
+    await writeFile(path, torchZipBytes(tensors, storages, { zip64 }))
     const handle = await open(path)
     const { tensors: found, otherTensors } = await readTorchZip(handle, 'views.bin')
     const read = async (name: string) => [...(await readTensor(handle, found.find((tensor) => tensor.name === name)!))]
@@ -101,7 +101,9 @@ describe('torch zips', () => {
 
   it('refuses compressed entries, strange zips and storages of another size', async () => {
     const pickle = pickleStateDict(tensors, storages)
-    await expect(zipOf(zipBytes([['a/data.pkl', pickle]], 8))).rejects.toMatchObject({ message: /compressed/ })
+    await expect(zipOf(zipBytes([['a/data.pkl', pickle]], { method: 8 }))).rejects.toMatchObject({
+      message: /compressed/,
+    })
     await expect(zipOf(zipBytes([['readme.txt', pickle]]))).rejects.toMatchObject({
       message: /not one that torch wrote/,
     })
@@ -133,15 +135,15 @@ describe('torch zips', () => {
   })
 
   it('survives any damage to a zip', async () => {
-    const good = torchZipBytes(tensors, storages)
-    const damage = fc.array(fc.tuple(fc.nat(good.length - 1), fc.integer({ min: 0, max: 255 })), { maxLength: 6 })
+    const [plain, wide] = [torchZipBytes(tensors, storages), torchZipBytes(tensors, storages, { zip64: true })]
+    const damage = fc.array(fc.tuple(fc.nat(5000), fc.integer({ min: 0, max: 255 })), { maxLength: 6 })
     await fc.assert(
-      fc.asyncProperty(damage, fc.option(fc.nat(good.length)), async (flips, length) => {
+      fc.asyncProperty(fc.constantFrom(plain, wide), damage, fc.option(fc.nat(5000)), async (good, flips, length) => {
         const bytes = Buffer.from(good.subarray(0, length ?? good.length))
-        for (const [at, value] of flips) if (at < bytes.length) bytes[at] = value
+        for (const [at, value] of flips) bytes[at % Math.max(1, bytes.length)] = value
         await survives(() => zipOf(bytes))
       }),
-      { numRuns: 300 },
+      { numRuns: 500 },
     )
   })
 })
