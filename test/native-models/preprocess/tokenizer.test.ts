@@ -82,9 +82,9 @@ describe.each(['one-level', 'four-level'] as const)('%s tokenizer', (name) => {
   it('takes lone surrogates, ids from nowhere, and long texts in linear time', () => {
     expect(() => tokenizer.encode('\ud800')).not.toThrow()
     expect(tokenizer.decode([-1, 1e9, Number.NaN, 1.5])).toBe('')
-    const start = performance.now()
+    const before = process.cpuUsage()
     tokenizer.encodeUserText('a red circle on the left, '.repeat(4000))
-    expect(performance.now() - start).toBeLessThan(3000)
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(2000) // takes about 80 ms of processor time
   })
 })
 
