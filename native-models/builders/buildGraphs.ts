@@ -56,7 +56,10 @@ export async function buildGraphs(
   await writeGraph(job, 'region-maps', async (g) => {
     const built = await buildRegionMaps(g, regions, shape)
     channels = built.channels
-    const mapShape = (level: number) => [1, channels, ...Array(2).fill(side * REGION_LEVEL_SCALES[level]!)]
+    const mapShape = (level: number) => {
+      const length = side * REGION_LEVEL_SCALES[level]!
+      return [length, channels, length]
+    }
     return Object.fromEntries(
       built.maps.map((value, level) => [`region_map.${level}`, { value, shape: mapShape(level) }]),
     )

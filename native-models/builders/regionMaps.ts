@@ -18,7 +18,7 @@ const EPSILON = 1e-5
  * keeps constants and the coordinate ramps, so that the result is the same at a sixteenth of the work.
  * Inputs `hidden_state.0`..`.2`: hidden_states[-3], [-2], [-1].
  * @param side patches along the picture's side
- * @returns one map [1, C', side * scale, side * scale] per level
+ * @returns one map [side * scale, C', side * scale] (row, channel, column) per level: the order that pooling wants
  */
 export async function buildRegionMaps(
   g: GraphBuilder,
@@ -43,7 +43,12 @@ export async function buildRegionMaps(
   for (let round = 0; fuse.has(`fuse_convs.${round}.conv.weight`); round++) {
     maps = await fuseRound(g, `/regions/fuse.${round}`, fuse.at('fuse_convs').at(round), maps, { side, channels })
   }
-  return { maps, channels }
+  const lines = maps.map((map, level) => {
+    const length = side * REGION_LEVEL_SCALES[level]!
+    const planes = reshape(g, `/regions/level.${level}/lines`, map, channels, length, length)
+    return transpose(g, `/regions/level.${level}/lines`, planes, 1, 0, 2) // [L, C, L]
+  })
+  return { maps: lines, channels }
 }
 
 /**

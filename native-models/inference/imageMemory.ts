@@ -1,3 +1,4 @@
+import { REGION_LEVEL_SCALES } from '../builders/regionMaps.ts'
 import { promptPrefix } from '../groma/prompt.ts'
 import type { SelectedRegions } from '../groma/regionSelection.ts'
 import type { RgbImage } from '../preprocess/image.ts'
@@ -25,8 +26,8 @@ interface States {
   byIndex: ReadonlyMap<number, Tensor>
 }
 
-/** Samples of one level are [C, 2 bins, 2 bins] for each box: so many bytes of them at a time. */
-const REGION_BATCH_BYTES = 64 << 20
+/** Half-way through pooling a box takes [finest side, C, bins]: so many bytes of them at a time. */
+const REGION_BATCH_BYTES = 128 << 20
 
 /**
  * Per image: hidden states, image tokens, region maps, region tokens, and the language model's keys and values of
@@ -162,8 +163,11 @@ export class ImageMemory {
 
   async #encodeRegions(perception: Perception, boxes: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
     const maps = await this.#regionMaps(perception, signal)
-    const { regionChannels, regionBins } = this.#model.facts
-    const batch = Math.max(1, Math.floor(REGION_BATCH_BYTES / (regionChannels * (2 * regionBins) ** 2 * 4)))
+    const { regionChannels, regionBins, side } = this.#model.facts
+    const batch = Math.max(
+      1,
+      Math.floor(REGION_BATCH_BYTES / (side * REGION_LEVEL_SCALES[0] * regionChannels * regionBins * 4)),
+    )
     const count = boxes.length / 4
     const tokens = new Float32Array(count * this.#model.config.llm.hiddenSize)
     for (let start = 0; start < count; start += batch) {

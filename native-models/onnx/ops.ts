@@ -16,6 +16,7 @@ export const add = elementwise('Add')
 export const sub = elementwise('Sub')
 export const mul = elementwise('Mul')
 export const div = elementwise('Div')
+export const abs = elementwise('Abs')
 export const log = elementwise('Log')
 export const sin = elementwise('Sin')
 export const cos = elementwise('Cos')
@@ -23,11 +24,6 @@ export const relu = elementwise('Relu')
 export const sigmoid = elementwise('Sigmoid')
 /** Inputs: value, lower bound, upper bound. */
 export const clip = elementwise('Clip')
-/** Inputs: condition, where true, where false. */
-export const where = elementwise('Where')
-export const less = elementwise('Less')
-export const greater = elementwise('Greater')
-export const or = elementwise('Or')
 /** [.., M, K] x [.., K, N] -> [.., M, N], leading axes broadcast. */
 export const matMul = elementwise('MatMul')
 
@@ -192,25 +188,15 @@ export async function groupNorm(g: GraphBuilder, path: string, x: Value, options
   return add(g, `${path}/shift`, scaled, await g.weight(`${path}/bias`, perChannel(bias)))
 }
 
-/**
- * softmax(q k^T / sqrt(d)) v over `heads` heads; q [N, C], k and v [M, C] -> [N, C].
- * ```
- *  q -> [N, h, d] -> [h, N, d] --.
- *  k -> [M, h, d] -> [h, d, M] --MatMul -> * 1/sqrt(d) -> Softmax --.
- *  v -> [M, h, d] -> [h, M, d] --------------------------------- MatMul -> [N, h, d] -> [N, C]
- * ```
- */
+/** softmax(q k^T / sqrt(d)) v over `heads` heads; query [N, C], key and value [M, C] -> [N, C]. */
 export function attention(
   g: GraphBuilder,
   path: string,
   { query, key, value }: { query: Value; key: Value; value: Value },
   { heads, width }: { heads: number; width: number },
 ): Value {
-  const size = width / heads
-  const perHead = (name: string, x: Value, ...perm: number[]) =>
-    transpose(g, `${path}/${name}`, reshape(g, `${path}/${name}`, x, -1, heads, size), ...perm)
-  const q = mul(g, `${path}/scale`, perHead('q', query, 1, 0, 2), g.scalar(1 / Math.sqrt(size))) // [h, N, d]
-  const scores = matMul(g, `${path}/scores`, q, perHead('k', key, 1, 2, 0)) // [h, N, M]
-  const mixed = matMul(g, `${path}/mix`, softmax(g, path, scores), perHead('v', value, 1, 0, 2)) // [h, N, d]
-  return reshape(g, `${path}/merge`, transpose(g, `${path}/merge`, mixed, 1, 0, 2), -1, width) // [N, C]
+  const batched = Object.entries({ query, key, value }).map(([name, x]) => unsqueeze(g, `${path}/${name}`, x, 0))
+  const attributes = { num_heads: int(heads) }
+  const mixed = g.node('MultiHeadAttention', path, batched, { domain: 'com.microsoft', attributes }) // [1, N, C]
+  return reshape(g, path, mixed, -1, width)
 }
