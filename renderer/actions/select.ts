@@ -1,0 +1,86 @@
+/** Moving about: which image is open and which region is in question. */
+import { neighbour, nextUndecided } from '../stores/queue.ts'
+import { useRecords } from '../stores/records.ts'
+import { currentRegions, orderedRegions } from '../stores/selectors.ts'
+import { useView } from '../stores/view.ts'
+import { loadImage } from './sync.ts'
+
+/** Opens an image; its first undecided region comes into question. */
+export function openImage(imageId: number): void {
+  if (useView.getState().imageId === imageId) return
+  useView.setState({
+    imageId,
+    regionId: null,
+    editing: null,
+    draftBox: null,
+    hoveredId: null,
+    lit: [],
+    attachedIds: [],
+    deciding: new Set(),
+  })
+  if (useRecords.getState().annotations.has(imageId)) selectFirstUndecided(imageId)
+  void loadImage(imageId)
+}
+
+/** Opens the first image that is not done, else the first. */
+export function openFirstImage(): void {
+  const { imageOrder, images } = useRecords.getState()
+  const first = imageOrder.find((id) => images.get(id)?.done === false) ?? imageOrder[0]
+  if (first !== undefined) openImage(first)
+}
+
+/** Opens the image after (or before) the open one; stays at the ends. */
+export function stepImage(direction: 1 | -1): void {
+  const { imageOrder } = useRecords.getState()
+  const { imageId } = useView.getState()
+  const index = imageId === null ? -1 : imageOrder.indexOf(imageId)
+  const next = imageOrder[index + direction]
+  if (next !== undefined) openImage(next)
+}
+
+/** The next image that is not done, going round; null when all are. */
+export function nextOpenImage(): number | null {
+  const { imageOrder, images } = useRecords.getState()
+  const { imageId } = useView.getState()
+  const start = imageId === null ? -1 : imageOrder.indexOf(imageId)
+  for (let step = 1; step < imageOrder.length; step++) {
+    const id = imageOrder[(start + step) % imageOrder.length]
+    if (id !== undefined && images.get(id)?.done === false) return id
+  }
+  return null
+}
+
+/** Brings a region into question and starts the decision's clock. Ends any editing of another one. */
+export function selectRegion(regionId: number | null): void {
+  const view = useView.getState()
+  if (view.regionId === regionId) return
+  useView.setState({
+    regionId,
+    regionSince: performance.now(),
+    editing: null,
+    draftBox: null,
+  })
+}
+
+/** Brings the first undecided region of the open image into question, unless one is. */
+export function selectFirstUndecided(imageId: number): void {
+  const view = useView.getState()
+  if (view.imageId !== imageId || view.regionId !== null) return
+  const ordered = orderedRegions(useRecords.getState(), imageId)
+  selectRegion(nextUndecided(ordered, null, view.threshold, view.deciding))
+}
+
+/** The arrow keys. @returns whether there was one to go to */
+export function stepRegion(direction: 1 | -1): boolean {
+  const { regionId, threshold } = useView.getState()
+  const next = neighbour(currentRegions(), regionId, direction, threshold)
+  if (next !== null) selectRegion(next)
+  return next !== null
+}
+
+/** Leaves the region undecided and goes to the next one in the queue. */
+export function skipRegion(): void {
+  const { regionId, threshold, deciding } = useView.getState()
+  const next = nextUndecided(currentRegions(), regionId, threshold, deciding)
+  if (next !== null) selectRegion(next)
+}

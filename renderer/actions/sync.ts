@@ -1,0 +1,149 @@
+/** Keeps the record store equal to the services': first load, events, and a full reload after a lost connection. */
+import type { Project, Revision } from '../../db/records/records.ts'
+import { client } from '../client.ts'
+import { applyRevision, emptyRecords, keepRecent, useRecords } from '../stores/records.ts'
+import { useView } from '../stores/view.ts'
+import { notify } from '../stores/work.ts'
+import { errorText } from './save.ts'
+import { openFirstImage, selectFirstUndecided } from './select.ts'
+
+const FIRST_PAGE = 500
+const NEXT_PAGES = 5000
+
+/** Takes a committed revision into the store. Events and answers both come here; twice is harmless. */
+export function takeRevision(revision: Revision, project: Project | null = null): void {
+  const { patch, staleImageIds } = applyRevision(useRecords.getState(), revision, project)
+  useRecords.setState(patch)
+  if (staleImageIds.length > 0) refreshImages(staleImageIds)
+}
+
+const stale = new Set<number>()
+let staleTimer: ReturnType<typeof setTimeout> | undefined
+
+/** Asks for image rows again, many at once: background proposals touch an image every few hundred milliseconds. */
+function refreshImages(ids: readonly number[]): void {
+  for (const id of ids) stale.add(id)
+  staleTimer ??= setTimeout(async () => {
+    staleTimer = undefined
+    const wanted = [...stale]
+    stale.clear()
+    const known = useRecords.getState().images
+    try {
+      if (wanted.length > 40 || wanted.some((id) => !known.has(id))) return await loadImages()
+      const rows = await Promise.all(wanted.map((id) => client().call('images.get', { id })))
+      useRecords.setState(({ images }) => {
+        const next = new Map(images)
+        for (const row of rows) next.set(row.id, row)
+        return { images: next }
+      })
+    } catch {
+      // an image that went away meanwhile comes with the next list
+    }
+  }, 60)
+}
+
+/** Loads the file list page by page; the first page shows at once. */
+export async function loadImages(): Promise<void> {
+  const images = new Map<number, Awaited<ReturnType<typeof firstPage>>['items'][number]>()
+  const order: number[] = []
+  const path = useRecords.getState().project?.path
+  let page = await firstPage()
+  while (true) {
+    for (const item of page.items) {
+      if (!images.has(item.id)) order.push(item.id)
+      images.set(item.id, item)
+    }
+    if (useRecords.getState().project?.path !== path) return
+    useRecords.setState({ images: new Map(images), imageOrder: [...order], imagesLoaded: true })
+    if (page.items.length === 0 || order.length >= page.total) break
+    page = await client().call('images.list', { offset: order.length, limit: NEXT_PAGES })
+  }
+}
+
+const firstPage = () => client().call('images.list', { offset: 0, limit: FIRST_PAGE })
+
+/** Loads boxes and talk of an image unless they are there. */
+export async function loadImage(imageId: number): Promise<void> {
+  const have = useRecords.getState()
+  if (have.annotations.has(imageId) && have.messages.has(imageId)) return
+  try {
+    const [annotations, messages] = await Promise.all([
+      client().call('annotations.list', { imageId }),
+      client().call('messages.list', { imageId }),
+    ])
+    useRecords.setState((state) => ({
+      annotations: keepRecent(state.annotations, imageId, new Map(annotations.map((row) => [row.id, row]))),
+      messages: keepRecent(state.messages, imageId, messages),
+    }))
+    selectFirstUndecided(imageId)
+  } catch (error) {
+    notify('error', errorText(error))
+  }
+}
+
+/** Loads everything of the open project, keeping the open image where it still exists. */
+async function loadProject(project: Project | null): Promise<void> {
+  const { engine, settings } = useRecords.getState()
+  useRecords.setState({ ...emptyRecords, project, engine, settings })
+  if (project === null) {
+    useView.setState({ imageId: null, regionId: null, editing: null, draftBox: null })
+    return
+  }
+  const [categories, skipped] = await Promise.all([
+    client().call('categories.list', {}),
+    client().call('images.skipped', {}),
+    loadImages(),
+  ])
+  useRecords.setState({ categories: new Map(categories.map((row) => [row.id, row])), skipped })
+  const { imageId } = useView.getState()
+  if (imageId !== null && useRecords.getState().images.has(imageId)) await loadImage(imageId)
+  else openFirstImage()
+}
+
+/** Asks for the whole state: at the start, and after the connection came back. */
+async function resync(): Promise<void> {
+  const [project, engine, settings] = await Promise.all([
+    client().call('project.current', {}),
+    client().call('engine.state', {}),
+    client().call('settings.get', {}),
+  ])
+  useRecords.setState({ engine, settings })
+  await loadProject(project)
+}
+
+/** Listens to the services and loads what they have. Resolves once the window can be used. */
+export async function startSync(): Promise<void> {
+  const services = client()
+  services.on('workspace.revised', ({ revision, project }) => takeRevision(revision, project))
+  services.on('project.changed', (project) => {
+    const before = useRecords.getState().project
+    if (project !== null && before?.path === project.path) {
+      useRecords.setState({ project })
+      if (before.skippedCount !== project.skippedCount) {
+        services.call('images.skipped', {}).then((skipped) => useRecords.setState({ skipped }), report)
+      }
+      return
+    }
+    if (project?.path !== before?.path) useView.setState({ imageId: null, regionId: null, editing: null })
+    loadProject(project).catch(report)
+  })
+  services.on('images.changed', ({ ids }) => (ids.length === 0 ? void loadImages().catch(report) : refreshImages(ids)))
+  services.on('grounding.activity', (activity) =>
+    useRecords.setState((state) => {
+      const next = new Map(state.activity)
+      if (activity.state === 'idle') next.delete(activity.imageId)
+      else next.set(activity.imageId, activity)
+      return { activity: next }
+    }),
+  )
+  services.on('engine.state', (engine) => useRecords.setState({ engine }))
+  services.on('settings.changed', (settings) => useRecords.setState({ settings }))
+  services.onConnection((connected) => {
+    const was = useView.getState().connected
+    useView.setState({ connected })
+    if (connected && !was) resync().catch(report)
+  })
+  await resync()
+}
+
+const report = (error: unknown) => notify('error', errorText(error))

@@ -1,0 +1,330 @@
+/**
+ * The canvas behind one boundary: states in, intents out. It owns fabric and knows nothing of stores or React; what it
+ * paints is a view of the records, what the hand does leaves as an intent and comes back as a record.
+ */
+import { Canvas } from 'fabric'
+import type { BboxXywh } from '../../db/records/records.ts'
+import type { LitBox, Tool } from '../stores/view.ts'
+import { CurrentBox, Overlay, type Scene } from './activeBox.ts'
+import { BoxLayer, type BoxView } from './boxLayer.ts'
+import { boxBetween, clampPoint, cutInside, moveInside, type Point, sameBox } from './boxMath.ts'
+import { forgetWidths } from './paint.ts'
+import { type Palette, readPalette } from './palette.ts'
+import { Picture } from './picture.ts'
+import { attachPointer } from './pointer.ts'
+import { fit, focusOn, type Insets, pan, reveal, type Size, type Viewport, zoomAt } from './viewport.ts'
+
+/** What the hand asks for. */
+export interface Intents {
+  select(id: number | null): void
+  hover(id: number | null): void
+  /** One drag ended: one revision. */
+  changed(id: number, bboxXywh: BboxXywh): void
+  drawn(bboxXywh: BboxXywh): void
+  zoomed(zoom: number): void
+  imageFailed(imageId: number): void
+}
+
+/** Room for labels above, the tools on the left, the decision bar below. */
+const INSETS: Insets = { top: 28, right: 28, bottom: 124, left: 64 }
+const CONTROL_ROOM = 26
+
+export class Stage {
+  readonly host: HTMLElement
+  readonly intents: Intents
+  readonly scene: Scene = {
+    palette: null,
+    viewport: { zoom: 1, x: 0, y: 0 },
+    view: { width: 1, height: 1 },
+    image: { width: 1, height: 1 },
+  }
+  readonly layer = new BoxLayer()
+  readonly current = new CurrentBox(this.scene)
+  readonly overlay = new Overlay(this.scene)
+  readonly canvas: Canvas
+  tool: Tool = 'select'
+  /** The first corner of the box being drawn. */
+  drawStart: Point | null = null
+  private readonly picture = new Picture(this.scene)
+  private readonly detach: () => void
+  private boxes: ReadonlyMap<number, BoxView> = new Map()
+  private currentId: number | null = null
+  private imageId: number | null = null
+  private fitted = true
+  private dimRest = true
+  private dragFrom: BboxXywh | null = null
+
+  constructor(host: HTMLElement, intents: Intents) {
+    this.host = host
+    this.intents = intents
+    const element = document.createElement('canvas')
+    host.append(element)
+    this.canvas = new Canvas(element, {
+      renderOnAddRemove: false,
+      selection: false,
+      uniformScaling: false,
+      stopContextMenu: true,
+      preserveObjectStacking: true,
+      skipOffscreen: false, // the objects cull for themselves; fabric would cull by sizes they do not have
+    })
+    this.canvas.add(this.picture, this.layer, this.current, this.overlay)
+    this.current.visible = false
+    this.canvas.on('before:transform', () => {
+      this.dragFrom = this.current.bbox()
+    })
+    this.canvas.on('mouse:up', () => {
+      this.dragFrom = null
+    })
+    this.canvas.on('object:moving', () => {
+      const [left, top] = moveInside(this.current.bbox(), this.scene.image)
+      this.current.set({ left, top })
+    })
+    this.canvas.on('object:modified', () => this.dropped())
+    this.detach = attachPointer(this)
+    this.retheme()
+  }
+
+  /** Reads the theme's colours again. */
+  retheme(): void {
+    const palette: Palette = readPalette(this.host)
+    this.scene.palette = palette
+    this.layer.setScene({ palette })
+    this.picture.plate = getComputedStyle(this.host).getPropertyValue('--raised').trim()
+    forgetWidths()
+    this.paint()
+  }
+
+  /** Shows an image: its thumbnail at once where that is at hand, then its pixels. */
+  setImage(image: (Size & { id: number }) | null, url: string, previewUrl: string): void {
+    if (image?.id === this.imageId) return
+    this.imageId = image?.id ?? null
+    this.picture.element = null
+    this.cancelDraw()
+    this.picture.visible = image !== null
+    if (image === null) return this.paint()
+    this.scene.image = { width: image.width, height: image.height }
+    this.layer.setScene({ image: this.scene.image })
+    this.fitted = true
+    this.fit()
+    const load = (address: string, final: boolean) => {
+      const element = new Image()
+      element.decoding = 'async'
+      element.src = address
+      element.decode().then(
+        () => {
+          if (this.imageId !== image.id || (!final && this.picture.element !== null)) return
+          this.picture.element = element
+          this.paint()
+        },
+        () => final && this.imageId === image.id && this.intents.imageFailed(image.id),
+      )
+    }
+    load(previewUrl, false)
+    load(url, true)
+  }
+
+  /** The boxes to paint, in list order. */
+  setBoxes(boxes: readonly BoxView[]): void {
+    this.boxes = new Map(boxes.map((box) => [box.id, box]))
+    this.layer.setBoxes(boxes)
+    if (this.overlay.hovered !== null) this.overlay.hovered = this.boxes.get(this.overlay.hovered.id) ?? null
+    this.placeCurrent()
+    this.paint()
+  }
+
+  /** The region in question; `draft` is its box while it is edited with keys. */
+  setCurrent(box: BoxView | null, draft: BboxXywh | null, editing: boolean): void {
+    const changed = this.currentId !== (box?.id ?? null)
+    this.currentId = box?.id ?? null
+    this.current.info = box
+    this.current.editing = editing
+    if (box === null) {
+      this.current.visible = false
+      this.canvas.discardActiveObject()
+    } else {
+      this.current.visible = true
+      // under the hand it follows the hand: a caption that arrives meanwhile must not throw it back
+      if (changed || this.dragFrom === null) this.current.place(draft ?? box.bboxXywh)
+      if (changed) this.canvas.setActiveObject(this.current)
+    }
+    this.placeCurrent()
+    this.paint()
+  }
+
+  setHovered(id: number | null): void {
+    const hovered = id === null || id === this.currentId ? null : (this.boxes.get(id) ?? null)
+    if (hovered === this.overlay.hovered) return
+    this.overlay.hovered = hovered
+    this.placeCurrent()
+    this.paint()
+  }
+
+  setLit(lit: readonly LitBox[]): void {
+    this.overlay.lit = lit
+    this.paint()
+  }
+
+  setTool(tool: Tool): void {
+    if (tool !== this.tool) this.cancelDraw()
+    this.tool = tool
+    this.overlay.cursor = tool === 'draw' ? this.overlay.cursor : null
+    this.current.evented = tool === 'select'
+    const cursor = { select: 'default', draw: 'crosshair', pan: 'grab' }[tool]
+    this.canvas.defaultCursor = cursor
+    this.canvas.setCursor(cursor)
+    this.paint()
+  }
+
+  setDim(dimRest: boolean): void {
+    this.dimRest = dimRest
+    this.placeCurrent()
+    this.paint()
+  }
+
+  setView(view: Size): void {
+    if (view.width < 2 || view.height < 2) return
+    this.scene.view = view
+    this.canvas.setDimensions(view)
+    if (this.fitted) this.fit()
+    else this.setViewport(this.scene.viewport)
+  }
+
+  /** The whole picture. */
+  fit(): void {
+    this.setViewport(fit(this.scene.image, this.scene.view, this.insets()))
+    this.fitted = true
+  }
+
+  /** Zooms around a screen point, or the middle. */
+  zoomTo(zoom: number, x?: number, y?: number): void {
+    const { view, viewport } = this.scene
+    this.setViewport(zoomAt(viewport, zoom, x ?? view.width / 2, y ?? (view.height - INSETS.bottom) / 2))
+  }
+
+  zoomBy(factor: number, x?: number, y?: number): void {
+    this.zoomTo(this.scene.viewport.zoom * factor, x, y)
+  }
+
+  panBy(dx: number, dy: number): void {
+    this.setViewport(pan(this.scene.viewport, dx, dy, this.scene.image, this.scene.view))
+  }
+
+  /** Brings a box into sight; close up when `close`. */
+  show(box: BboxXywh, close: boolean): void {
+    const { view, viewport, image } = this.scene
+    const wasFitted = this.fitted
+    const next = close ? focusOn(box, view, this.insets(), image) : reveal(viewport, box, view, this.insets())
+    if (next !== viewport) this.setViewport(next)
+    else this.fitted = wasFitted
+  }
+
+  /** The image point under a screen point (relative to the host). */
+  toImage(x: number, y: number): Point {
+    const { viewport } = this.scene
+    return { x: (x - viewport.x) / viewport.zoom, y: (y - viewport.y) / viewport.zoom }
+  }
+
+  /** Moves the drawing cursor to an image point; the draft follows. */
+  drawTo(point: Point): void {
+    const at = clampPoint(point, this.scene.image)
+    this.overlay.cursor = at
+    this.overlay.draft = this.drawStart === null ? null : boxBetween(this.drawStart, at, this.scene.image)
+    this.paint()
+  }
+
+  /** Moves the drawing cursor by whole pixels; it starts in the middle of what is in sight. */
+  drawBy(dx: number, dy: number): void {
+    const { view } = this.scene
+    const from =
+      this.overlay.cursor ??
+      clampPoint(this.toImage(view.width / 2, (view.height - INSETS.bottom) / 2), this.scene.image)
+    this.drawTo({ x: Math.round(from.x + dx), y: Math.round(from.y + dy) })
+  }
+
+  /** First corner, then second: leaves as an intent. */
+  placeCorner(): void {
+    if (this.overlay.cursor === null) this.drawBy(0, 0)
+    const at = this.overlay.cursor
+    if (at === null) return
+    if (this.drawStart === null) {
+      this.drawStart = at
+      return
+    }
+    const box = boxBetween(this.drawStart, at, this.scene.image)
+    this.cancelDraw()
+    if (box !== null) this.intents.drawn(box)
+  }
+
+  /** Forgets the first corner. @returns whether there was one */
+  cancelDraw(): boolean {
+    const had = this.drawStart !== null
+    this.drawStart = null
+    this.overlay.draft = null
+    this.paint()
+    return had
+  }
+
+  paint(): void {
+    this.canvas.requestRenderAll()
+  }
+
+  /** Whether a screen point is on a handle of the current box. */
+  onHandle(x: number, y: number): boolean {
+    if (!this.current.visible) return false
+    const [bx, by, bw, bh] = this.current.bbox()
+    const { zoom, x: ox, y: oy } = this.scene.viewport
+    const [left, top] = [bx * zoom + ox, by * zoom + oy]
+    const [right, bottom] = [left + bw * zoom, top + bh * zoom]
+    const near = 7
+    const inside = x > left - near && x < right + near && y > top - near && y < bottom + near
+    const deep = x > left + near && x < right - near && y > top + near && y < bottom - near
+    return inside && !deep
+  }
+
+  dispose(): Promise<boolean> {
+    this.detach()
+    this.canvas.off()
+    return this.canvas.dispose()
+  }
+
+  private insets(): Insets {
+    // a low window: the picture may go under the bar rather than become a stamp
+    return this.scene.view.height < 420 ? { ...INSETS, bottom: 28 } : INSETS
+  }
+
+  private setViewport(viewport: Viewport): void {
+    this.fitted = false
+    const zoomed = viewport.zoom !== this.scene.viewport.zoom
+    this.scene.viewport = viewport
+    this.layer.setViewport(viewport, this.scene.view)
+    this.canvas.setViewportTransform([viewport.zoom, 0, 0, viewport.zoom, viewport.x, viewport.y])
+    if (zoomed) this.intents.zoomed(viewport.zoom)
+    this.placeCurrent()
+    this.paint()
+  }
+
+  /** Which boxes are painted apart from the layer, where the veil has its hole, which handles fit. */
+  private placeCurrent(): void {
+    const box = this.currentId === null ? null : this.current.info
+    const apart = new Set<number>()
+    if (box !== null) apart.add(box.id)
+    if (this.overlay.hovered !== null) apart.add(this.overlay.hovered.id)
+    this.layer.setScene({ apart, spotlight: this.dimRest && box !== null ? this.current.bbox() : null })
+    if (box === null) return
+    const [, , width, height] = this.current.bbox()
+    const wide = width * this.scene.viewport.zoom >= CONTROL_ROOM
+    const high = height * this.scene.viewport.zoom >= CONTROL_ROOM
+    this.current.setControlsVisibility({ mt: wide, mb: wide, ml: high, mr: high, mtr: false })
+    this.current.setCoords()
+  }
+
+  private dropped(): void {
+    const before = this.dragFrom
+    const after = cutInside(this.current.bbox(), this.scene.image)
+    this.current.place(after)
+    this.placeCurrent()
+    this.paint()
+    if (this.currentId === null || (before !== null && sameBox(before, after))) return
+    this.intents.changed(this.currentId, after)
+  }
+}

@@ -1,0 +1,23 @@
+/** Finds the way to the services: Electron's bridge, or served mode's WebSocket with the token from the address. */
+import type { Client } from '../electron/contract/api.ts'
+import { type Bridge, bridgeClient } from '../electron/transport/bridgeClient.ts'
+import { connectWebSocket } from '../electron/transport/client.ts'
+
+const TOKEN_KEY = 'gromatic.token'
+
+/**
+ * The client of this window, or null when a browser came without a token. The token leaves the address bar at once
+ * (it would be copied with it) and stays for this tab, so that reloading works.
+ */
+export function connect(): Client | null {
+  const { gromaticBridge, gromatic } = globalThis as { gromaticBridge?: Bridge; gromatic?: Client }
+  if (gromatic !== undefined) return gromatic
+  if (gromaticBridge !== undefined) return bridgeClient(gromaticBridge)
+  const given = new URLSearchParams(location.hash.slice(1)).get('token')
+  if (given !== null) {
+    sessionStorage.setItem(TOKEN_KEY, given)
+    history.replaceState(null, '', location.pathname + location.search)
+  }
+  const token = given ?? sessionStorage.getItem(TOKEN_KEY)
+  return token === null ? null : connectWebSocket(location.origin, token)
+}

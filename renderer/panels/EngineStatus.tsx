@@ -1,0 +1,30 @@
+/** The model's state in words, with its progress while it gets ready. */
+import { useTranslation } from 'react-i18next'
+import { useRecords } from '../stores/records.ts'
+
+export function EngineStatus() {
+  const { t } = useTranslation()
+  const engine = useRecords((state) => state.engine)
+  if (engine === null) return null
+  const running = engine.status === 'ready' || engine.status === 'busy'
+  const speed =
+    engine.secondsPerImage === null ? null : t('engine.perImage', { seconds: engine.secondsPerImage.toFixed(1) })
+  const words = running
+    ? [
+        engine.modelName,
+        engine.provider.toUpperCase() === engine.provider ? engine.provider : engine.provider.toUpperCase(),
+        speed,
+      ]
+    : [t(`engine.${engine.status}`), percent(engine.progress)]
+  return (
+    <span className="engine dim" data-status={engine.status} title={engine.note}>
+      <i aria-hidden="true" className="engine-dot" />
+      <span className="engine-words">{words.filter(Boolean).join(' · ')}</span>
+    </span>
+  )
+}
+
+function percent(progress: { done: number; total: number | null } | null): string | null {
+  if (progress === null || progress.total === null || progress.total === 0) return null
+  return `${Math.round((100 * progress.done) / progress.total)} %`
+}

@@ -1,0 +1,153 @@
+/** Class or caption as a field: Enter keeps, Escape leaves. The same in a row and in the decision bar. */
+import { useEffect, useId, useRef, useState } from 'react'
+import { useTranslation } from 'react-i18next'
+import type { Annotation } from '../../db/records/records.ts'
+import { updateRegion } from '../actions/decide.ts'
+import { focusCanvas } from '../keys/commands.ts'
+import { useRecords } from '../stores/records.ts'
+import { categoriesByKey } from '../stores/selectors.ts'
+import { useView } from '../stores/view.ts'
+import './regionEditor.css'
+
+const stop = () => {
+  useView.setState({ editing: null })
+  focusCanvas()
+}
+
+export function RegionEditor({ region, field }: { region: Annotation; field: 'category' | 'caption' }) {
+  return field === 'caption' ? <CaptionField region={region} /> : <CategoryField region={region} />
+}
+
+function CaptionField({ region }: { region: Annotation }) {
+  const { t } = useTranslation()
+  const [text, setText] = useState(region.caption ?? '')
+  const input = useSelected()
+  const keep = () => {
+    const caption = text.trim() === '' ? null : text.trim()
+    stop()
+    if (caption !== region.caption) void updateRegion(region.id, { caption })
+  }
+  return (
+    <input
+      aria-label={t('regions.captionField')}
+      className="field region-field"
+      onBlur={() => useView.setState({ editing: null })}
+      onChange={(event) => setText(event.target.value)}
+      onKeyDown={(event) => {
+        if (event.nativeEvent.isComposing) return
+        if (event.key === 'Enter') keep()
+        else if (event.key === 'Escape') stop()
+        else return
+        event.preventDefault()
+        event.stopPropagation()
+      }}
+      ref={input}
+      type="text"
+      value={text}
+    />
+  )
+}
+
+function CategoryField({ region }: { region: Annotation }) {
+  const { t } = useTranslation()
+  const categories = useRecords((state) => state.categories)
+  const now = region.categoryId === null ? '' : (categories.get(region.categoryId)?.name ?? '')
+  const [text, setText] = useState(now)
+  const [touched, setTouched] = useState(false)
+  const [at, setAt] = useState(0)
+  const input = useSelected()
+  const list = useId()
+  const wanted = text.trim()
+  const matches = categoriesByKey(categories).filter(
+    ({ name }) => !touched || name.toLowerCase().includes(wanted.toLowerCase()),
+  )
+  const isNew = touched && wanted !== '' && !matches.some(({ name }) => name.toLowerCase() === wanted.toLowerCase())
+  const options = [
+    ...matches
+      .slice(0, 8)
+      .map((category) => ({
+        key: `c${category.id}`,
+        label: category.name,
+        color: category.color,
+        change: { categoryId: category.id },
+      })),
+    ...(isNew
+      ? [{ key: 'new', label: t('regions.newClass', { name: wanted }), color: null, change: { categoryName: wanted } }]
+      : []),
+  ]
+  const keep = (index: number) => {
+    const option = options[index]
+    stop()
+    if (touched && wanted === '') void updateRegion(region.id, { categoryId: null })
+    else if (
+      option !== undefined &&
+      !('categoryId' in option.change && option.change.categoryId === region.categoryId)
+    ) {
+      void updateRegion(region.id, option.change)
+    }
+  }
+  return (
+    <span className="combo">
+      <input
+        aria-activedescendant={options[at] === undefined ? undefined : `${list}-${at}`}
+        aria-autocomplete="list"
+        aria-controls={list}
+        aria-expanded={options.length > 0}
+        aria-label={t('regions.class')}
+        autoComplete="off"
+        className="field region-field"
+        onBlur={() => useView.setState({ editing: null })}
+        onChange={(event) => {
+          setText(event.target.value)
+          setTouched(true)
+          setAt(0)
+        }}
+        onKeyDown={(event) => {
+          if (event.nativeEvent.isComposing) return
+          const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+          if (step !== undefined) setAt((at + step + options.length) % Math.max(1, options.length))
+          else if (event.key === 'Enter') {
+            if (touched || at > 0) keep(at)
+            else stop()
+          } else if (event.key === 'Escape') stop()
+          else return
+          event.preventDefault()
+          event.stopPropagation()
+        }}
+        ref={input}
+        role="combobox"
+        spellCheck={false}
+        type="text"
+        value={text}
+      />
+      <span className="combo-list" id={list} role="listbox">
+        {options.map((option, index) => (
+          // biome-ignore lint/a11y/useFocusableInteractive: the combobox names its active option
+          // biome-ignore lint/a11y/useKeyWithClickEvents: the combobox handles the keys
+          <span
+            aria-selected={index === at}
+            className="combo-option"
+            id={`${list}-${index}`}
+            key={option.key}
+            onClick={() => keep(index)}
+            onMouseDown={(event) => event.preventDefault()}
+            role="option"
+          >
+            <i className="swatch" style={option.color === null ? undefined : { background: option.color }} />
+            {option.label}
+          </span>
+        ))}
+      </span>
+    </span>
+  )
+}
+
+/** A field that has the focus and its text selected from the start. */
+function useSelected() {
+  const input = useRef<HTMLInputElement>(null)
+  useEffect(() => {
+    input.current?.focus()
+    input.current?.select()
+  }, [])
+  return input
+}
