@@ -43,7 +43,12 @@ export const currentRecord = readRecord
 function parseRecord<T extends TableName>(table: T, record: RecordOf<T> | null): RecordOf<T> | null {
   if (record === null) return null
   const parsed = codecs[table].schema.safeParse(record)
-  if (parsed.success) return parsed.data
+  if (parsed.success) {
+    const row = parsed.data as Record<string, unknown>
+    // half a surrogate pair is no text: SQLite would store something else than the history says
+    for (const [key, value] of Object.entries(row)) if (typeof value === 'string') row[key] = value.toWellFormed()
+    return parsed.data
+  }
   const issue = parsed.error.issues[0]
   const where = issue === undefined ? '' : ` (${issue.path.join('.')}: ${issue.message})`
   throw new DbError('INVALID_INPUT', `A row of ${table} is not valid${where}.`, { cause: parsed.error })

@@ -1,5 +1,5 @@
 /** A project: one `.gromatic` file over one folder of images. Services hold a {@link ProjectStore} and nothing below it. */
-import { existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { Ballast, freeBytes, LOW_DISK_BYTES } from './ballast.ts'
 import { allocateIds, type CommitInput, commitRevision } from './commitRevision.ts'
@@ -77,6 +77,7 @@ export function createProject(path: string, imagesDir: string): ProjectStore {
   const temporary = `${target}.new`
   try {
     mkdirSync(dirname(target), { recursive: true })
+    accessSync(dirname(target), constants.W_OK)
     for (const leftover of [temporary, `${temporary}-journal`]) rmSync(leftover, { force: true })
     createDatabase(temporary, (db) => {
       writeMeta(db, 'name', basename(target).replace(/\.gromatic$/i, ''))

@@ -65,6 +65,7 @@ export function setDurable(db: Db): boolean {
   }
   if (mode !== 'wal') db.pragma('journal_mode = DELETE')
   db.pragma('synchronous = FULL')
+  db.pragma('journal_size_limit = 67108864') // one large import must not leave a large log for ever
   if (process.platform === 'darwin') {
     db.pragma('fullfsync = ON')
     db.pragma('checkpoint_fullfsync = ON')

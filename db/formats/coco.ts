@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { DbError, throwIfAborted, toDbError } from '../errors.ts'
 import type { ExportSource } from '../exportSource.ts'
 import type { CocoBox } from './cocoRecords.ts'
-import { CocoWriter } from './cocoWriter.ts'
+import { CocoWriter, captionsPathFor, rejectedPathFor } from './cocoWriter.ts'
 import type { ExportOptions, ExportReport } from './format.ts'
 import { imagesFolderFor, UniqueNames } from './imageLayout.ts'
 
@@ -87,9 +87,10 @@ class ImageCopies {
 function checkTarget(path: string, copies: ImageCopies | null, overwrite: boolean): void {
   if (existsSync(path) && statSync(path).isDirectory()) throw new DbError('INVALID_INPUT', `${path} is a folder.`)
   if (overwrite) return
-  if (existsSync(path)) throw new DbError('ALREADY_EXISTS', `${path} exists already.`)
-  if (copies !== null && existsSync(copies.folder))
-    throw new DbError('ALREADY_EXISTS', `${copies.folder} exists already.`)
+  const taken = [path, captionsPathFor(path), rejectedPathFor(path), ...(copies === null ? [] : [copies.folder])].find(
+    (target) => existsSync(target),
+  )
+  if (taken !== undefined) throw new DbError('ALREADY_EXISTS', `${taken} exists already.`)
 }
 
 /**

@@ -13,6 +13,9 @@ function sibling(path: string, ending: string): string {
   return join(dirname(path), basename(path, extname(path)) + ending)
 }
 
+export const captionsPathFor = (path: string): string => sibling(path, '.captions.json')
+export const rejectedPathFor = (path: string): string => sibling(path, '.rejected.jsonl')
+
 /** The entries of a JSON array, one a line. */
 class JsonList {
   count = 0
@@ -89,9 +92,9 @@ export class CocoWriter {
   ): Promise<CocoWriter> {
     const files: AtomicFile[] = []
     try {
-      files.push(await AtomicFile.create(path))
-      for (const ending of ['.captions.json', '.rejected.jsonl', '.images.part', '.boxes.part']) {
-        files.push(await AtomicFile.create(sibling(path, ending)))
+      const parts = [sibling(path, '.images.part'), sibling(path, '.boxes.part')]
+      for (const file of [path, captionsPathFor(path), rejectedPathFor(path), ...parts]) {
+        files.push(await AtomicFile.create(file))
       }
       const writer = new CocoWriter(path, files, new CocoCategories(input.categories ?? []), status)
       const info = { description: input.name, url: '', version: '1.0', contributor: '' }
@@ -200,7 +203,7 @@ export class CocoWriter {
       )
     if (this.#rejectedCount > 0)
       notes.push(
-        `${plural(this.#rejectedCount, 'rejected box is', 'rejected boxes are')} in ${basename(sibling(this.#path, '.rejected.jsonl'))}.`,
+        `${plural(this.#rejectedCount, 'rejected box is', 'rejected boxes are')} in ${basename(rejectedPathFor(this.#path))}.`,
       )
     return notes
   }

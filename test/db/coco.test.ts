@@ -188,6 +188,10 @@ test('an existing file stays, unless it may be replaced; then nothing of the old
   await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' })
   expect(readFileSync(path, 'utf8')).toBe(before)
   expect(readdirSync(folder).filter((name) => name.includes('tmp'))).toEqual([])
+  await expect(exportTo(store, join(folder, 'coco.captions.json'))).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+  writeFileSync(join(folder, 'other.captions.json'), 'precious')
+  await expect(exportTo(store, join(folder, 'other.json'))).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+  expect(readFileSync(join(folder, 'other.captions.json'), 'utf8')).toBe('precious')
   const items: CocoItem[] = [{ image: { fileName: 'x.png', width: 5, height: 5 }, annotations: [] }]
   const report = await writeCoco(path, { name: 'empty', items }, { overwrite: true })
   expect(report).toMatchObject({ images: 1, annotations: 0, captionsPath: null, rejectedPath: null })

@@ -191,3 +191,15 @@ test('images are listed as people count, page by page, filtered whatever the cas
   expect(store.images.unproposedAfter(1, 5).map(({ fileName }) => fileName)).toEqual(['图9.png', '图10.png'])
   expect(() => store.images.get(99)).toThrow(code('NOT_FOUND'))
 })
+
+test('half a surrogate pair is stored as what it can be stored as, in the row and in the history alike', () => {
+  const store = projectWithImages(tempFolder(), 1)
+  const [box] = addAnnotations(store, [annotationRow(1, 1)]) as [Annotation]
+  const { diff } = store.commit(
+    human('Caption', [{ before: box, after: { ...box, caption: 'half \ud83d, \0 and whole 😀' } }]),
+  )
+  expect(diff.annotations[0]?.after?.caption).toBe('half \ufffd, \0 and whole 😀')
+  expect(store.annotations.get(1)).toEqual(diff.annotations[0]?.after)
+  store.undo()
+  expect(store.annotations.get(1)).toEqual(box)
+})

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -7,12 +7,17 @@ import { openProject } from '../../db/project.ts'
 import { connect } from '../../db/sqlite.ts'
 import { projectWithImages, tempFolder } from './support.ts'
 
+/** Each kill starts a process; on a busy machine that takes seconds. */
+const TIMEOUT_MS = 30_000 + 20_000 * Number(process.env.GROMATIC_KILLS ?? 20)
 const KILLS = Number(process.env.GROMATIC_KILLS ?? 20)
-const COMMITTER = fileURLToPath(new URL('./committer.ts', import.meta.url))
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const COMMITTER = here('./committer.ts')
+const EXPORTER = here('./exporterProcess.ts')
+const MIGRATOR = here('./migratorProcess.ts')
 
-/** Lets the process commit until it has said so a few times, then kills it in the middle of whatever it does. */
-async function runAndKill(path: string, acknowledgements: number, delayMs: number): Promise<string[]> {
-  const child = spawn(process.execPath, [COMMITTER, path], { stdio: ['ignore', 'pipe', 'pipe'] })
+/** Lets the process say a few lines, then kills it in the middle of whatever it does. Returns its whole lines. */
+async function runAndKill(command: string[], linesBefore: number, delayMs: number): Promise<string[]> {
+  const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   let problems = ''
   child.stderr.on('data', (data) => {
@@ -22,22 +27,24 @@ async function runAndKill(path: string, acknowledgements: number, delayMs: numbe
   let killing = false
   child.stdout.on('data', (data) => {
     said += data
-    if (killing || said.split('\n').length <= acknowledgements) return
+    if (killing || said.split('\n').length <= linesBefore) return
     killing = true
     setTimeout(() => child.kill('SIGKILL'), delayMs)
   })
   await closed
   expect(problems).toBe('')
-  return said.split('\n').slice(1, -1) // the last piece is no whole line
+  return said.split('\n').slice(0, -1) // the last piece is no whole line
 }
 
-test(`${KILLS} kills in the middle of commits: nothing that was acknowledged is lost, nothing is half there`, async () => {
+test(`${KILLS} kills in the middle of commits: nothing that was acknowledged is lost, nothing is half there`, {
+  timeout: TIMEOUT_MS,
+}, async () => {
   const folder = tempFolder()
   const store = projectWithImages(folder, 1)
   store.close()
   let acknowledged = 0
   for (let kill = 0; kill < KILLS; kill++) {
-    const lines = await runAndKill(store.path, 1 + (kill % 7), (kill * 1.7) % 6)
+    const [, ...lines] = await runAndKill([COMMITTER, store.path], 1 + (kill % 7), (kill * 1.7) % 6)
     const after = openProject(store.path)
     expect(after.readOnly).toBe(false)
     for (const line of lines) {
@@ -58,4 +65,54 @@ test(`${KILLS} kills in the middle of commits: nothing that was acknowledged is 
   expect(db.pragma('integrity_check', { simple: true })).toBe('ok')
   db.close()
   expect(existsSync(join(folder, 'work.gromatic-wal'))).toBe(false)
+})
+
+test('kills in the middle of exports: each file is one of the exports, whole', { timeout: TIMEOUT_MS }, async () => {
+  const folder = tempFolder()
+  const path = join(folder, 'coco.json')
+  for (let kill = 0; kill < Math.ceil(KILLS / 2); kill++) {
+    const lines = await runAndKill([EXPORTER, path, `run${kill}`], 1 + (kill % 3), (kill * 7.3) % 40)
+    const acknowledged = Number(lines.at(-1))
+    const coco = JSON.parse(readFileSync(path, 'utf8')) as {
+      info: { description: string }
+      images: unknown[]
+      annotations: unknown[]
+    }
+    const [name, round] = coco.info.description.split(' ')
+    expect(name).toBe(`run${kill}`)
+    expect([acknowledged, acknowledged + 1]).toContain(Number(round))
+    expect(coco.images).toHaveLength(300)
+    expect(coco.annotations).toHaveLength(300 * Number(round))
+    expect(JSON.parse(readFileSync(join(folder, 'coco.captions.json'), 'utf8')).images).toHaveLength(300)
+  }
+  const visible = readdirSync(folder).filter((name) => !name.startsWith('.'))
+  expect(visible.sort()).toEqual(['coco.captions.json', 'coco.json'])
+})
+
+test('kills in the middle of migrations: the old schema or the new one, and every row', {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const folder = tempFolder()
+  const seen = new Set<number>()
+  for (let kill = 0; kill < Math.ceil(KILLS / 2); kill++) {
+    const path = join(folder, `old${kill}.gromatic`)
+    const store = projectWithImages(folder, 400, path)
+    store.close()
+    await runAndKill([MIGRATOR, path], 1, (kill * 3.1) % 25)
+    const db = connect(path)
+    const version = db.pragma('user_version', { simple: true }) as number
+    const columns = (db.pragma('table_info(images)') as { name: string }[]).map(({ name }) => name)
+    expect([10, 20]).toContain(version)
+    expect(columns.includes('note')).toBe(version === 20)
+    expect(db.prepare('SELECT count(*) FROM images').pluck().get()).toBe(400)
+    expect(db.pragma('integrity_check', { simple: true })).toBe('ok')
+    db.close()
+    if (existsSync(`${path}.before-20`)) {
+      const backup = connect(`${path}.before-20`)
+      expect(backup.prepare('SELECT count(*) FROM images').pluck().get()).toBe(400)
+      backup.close()
+    } else expect(version).toBe(10)
+    seen.add(version)
+  }
+  expect(seen.size).toBeGreaterThan(0)
 })
