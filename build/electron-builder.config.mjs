@@ -26,11 +26,16 @@ const notNeeded = [
   'global-agent',
 ]
 
-/** onnxruntime-node carries the libraries of every system and processor; only those of `platform` and the target stay. */
-const runtimeOf = (platform) => [
-  `!node_modules/onnxruntime-node/bin/napi-v6/!(${platform})/**`,
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: electron-builder's own placeholder
+/**
+ * Two packages carry the binaries of every system and processor: only the target's stay. The placeholders are
+ * electron-builder's. One list for all systems, because `files` of a system would replace this list, not add to it.
+ */
+const otherSystems = [
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: see above
+  '!node_modules/onnxruntime-node/bin/napi-v6/!(${platform})/**',
   '!node_modules/onnxruntime-node/bin/napi-v6/*/!(${arch})/**',
+  '!node_modules/better-sqlite3/prebuilds/!(${platform}-${arch}).node',
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: see above
 ]
 
 /** @type {import('electron-builder').Configuration} */
@@ -54,6 +59,7 @@ export default {
     ...notNeeded.map((name) => `!node_modules/${name}/**`),
     '!node_modules/better-sqlite3/{deps,src}/**',
     '!node_modules/**/*.{md,ts,map}',
+    ...otherSystems,
   ],
   extraResources: [{ from: 'build/licences', to: 'licences', filter: ['**/*'] }],
 
@@ -72,7 +78,6 @@ export default {
 
   win: {
     target: [{ target: 'nsis', arch: ['x64'] }],
-    files: runtimeOf('win32'),
   },
   nsis: {
     oneClick: false,
@@ -87,7 +92,6 @@ export default {
     hardenedRuntime: true,
     gatekeeperAssess: false,
     darkModeSupport: true,
-    files: runtimeOf('darwin'),
   },
   linux: {
     target: [
@@ -98,7 +102,6 @@ export default {
     category: 'Graphics',
     synopsis: 'Image annotation with a grounding model on your own machine',
     maintainer: 'Gromatic',
-    files: runtimeOf('linux'),
   },
   // biome-ignore lint/suspicious/noTemplateCurlyInString: electron-builder's own placeholders
   artifactName: '${productName}-${version}-${os}-${arch}.${ext}',

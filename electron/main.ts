@@ -169,8 +169,8 @@ async function follow(client: Client): Promise<void> {
     projectOpen = project !== null
     title = project === null ? 'Gromatic' : `${project.name} · Gromatic`
     mainWindow?.setTitle(title)
-    mainWindow?.setRepresentedFilename(project?.path ?? '')
-    if (project !== null) app.addRecentDocument(project.path)
+    if (process.platform === 'darwin') mainWindow?.setRepresentedFilename(project?.path ?? '')
+    if (project !== null && process.platform !== 'linux') app.addRecentDocument(project.path)
     void refresh()
   }
   client.on('settings.changed', onSettings)

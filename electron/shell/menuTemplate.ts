@@ -128,9 +128,9 @@ export function menuTemplate(state: MenuState, act: (action: MenuAction) => void
         ],
       },
       separator,
-      { role: 'resetZoom', label: labels.actualSize, accelerator: 'CmdOrCtrl+Alt+0' },
-      { role: 'zoomIn', label: labels.larger, accelerator: 'CmdOrCtrl+Alt+Plus' },
-      { role: 'zoomOut', label: labels.smaller, accelerator: 'CmdOrCtrl+Alt+-' },
+      { role: 'resetZoom', label: labels.actualSize },
+      { role: 'zoomIn', label: labels.larger },
+      { role: 'zoomOut', label: labels.smaller },
       separator,
       { role: 'togglefullscreen', label: labels.fullScreen },
       ...(state.packaged

