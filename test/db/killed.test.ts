@@ -5,11 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { openProject } from '../../db/project.ts'
 import { connect } from '../../db/sqlite.ts'
+import { times } from '../support/stress.ts'
 import { projectWithImages, tempFolder } from './support.ts'
 
+const KILLS = times(20, 1000)
 /** Each kill starts a process; on a busy machine that takes seconds. */
-const TIMEOUT_MS = 30_000 + 20_000 * Number(process.env.GROMATIC_KILLS ?? 20)
-const KILLS = Number(process.env.GROMATIC_KILLS ?? 20)
+const TIMEOUT_MS = 30_000 + 20_000 * KILLS
+
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 const COMMITTER = here('./committer.ts')
 const EXPORTER = here('./exporterProcess.ts')

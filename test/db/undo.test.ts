@@ -4,14 +4,16 @@ import { commitRevision } from '../../db/commitRevision.ts'
 import { openProject } from '../../db/project.ts'
 import { diffOf } from '../../db/records/diff.ts'
 import { redo, redoStep, undo, undoStep } from '../../db/undo.ts'
+import { times } from '../support/stress.ts'
 import { addAnnotations, annotationRow, categoryRow, projectWithImages, proposalRow, tempFolder } from './support.ts'
 import { anyOps, humanOps, memoryProject, miscounts, perform, replay, stateOf } from './undoModel.ts'
 
-const RUNS = Number(process.env.GROMATIC_UNDO_RUNS ?? 120)
+const RUNS = times(120, 5000)
+const TIMEOUT_MS = times(120_000, 1_800_000)
 
-test('what people do, undone k times and redone k times, is what it was at each step', () => {
+test('what people do, undone k times and redone k times, is what it was at each step', { timeout: TIMEOUT_MS }, () => {
   fc.assert(
-    fc.property(humanOps(30), fc.nat(1000), (ops, seed) => {
+    fc.property(humanOps(times(30, 50)), fc.nat(1000), (ops, seed) => {
       const db = memoryProject()
       const states = [stateOf(db)]
       for (const op of ops) if (perform(db, op)) states.push(stateOf(db))
@@ -37,9 +39,9 @@ test('what people do, undone k times and redone k times, is what it was at each 
   )
 })
 
-test('with the model working in between nothing breaks: all the way back, all the way forth, same state', () => {
+test('with the model working in between nothing breaks: all the way back, all the way forth, same state', { timeout: TIMEOUT_MS }, () => {
   fc.assert(
-    fc.property(anyOps(40), (ops) => {
+    fc.property(anyOps(times(40, 50)), (ops) => {
       const db = memoryProject()
       for (const op of ops) {
         if (op.kind === 'undo') undo(db)
