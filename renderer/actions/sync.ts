@@ -23,7 +23,8 @@ let staleTimer: ReturnType<typeof setTimeout> | undefined
 /** Asks for image rows again, many at once: background proposals touch an image every few hundred milliseconds. */
 function refreshImages(ids: readonly number[]): void {
   for (const id of ids) stale.add(id)
-  staleTimer ??= setTimeout(async () => {
+  if (staleTimer !== undefined) return
+  staleTimer = setTimeout(async () => {
     staleTimer = undefined
     const wanted = [...stale]
     stale.clear()

@@ -24,14 +24,13 @@ export function CanvasView() {
   const missing = image?.status === 'missing'
   const unreadable = !missing && image !== undefined && failedId === image.id
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: the keys of the flow work on the picture
     <section
       aria-describedby="canvas-summary"
       aria-label={t('canvas.title')}
       className="canvas"
       data-pane="canvas"
       ref={region}
-      role="region"
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: the keys of the flow work on the picture
       tabIndex={0}
     >
       <div className="canvas-host" ref={host} />

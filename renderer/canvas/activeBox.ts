@@ -74,10 +74,7 @@ export class CurrentBox extends Rect {
     ctx.strokeRect(x, y, width, height)
     ctx.strokeStyle = palette.accent
     ctx.lineWidth = this.editing ? 3 : 2
-    // the state stays visible in the line: a proposal in question is still a proposal
-    ctx.setLineDash(this.info?.status === 'proposed' ? [7, 3] : [])
     ctx.strokeRect(x, y, width, height)
-    ctx.setLineDash([])
     if (this.info !== null) {
       const { label, score, status } = this.info
       chip(ctx, palette, {

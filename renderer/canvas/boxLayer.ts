@@ -37,8 +37,8 @@ export class BoxLayer extends FabricObject {
   private apart: ReadonlySet<number> = new Set()
   private viewport: Viewport = { zoom: 1, x: 0, y: 0 }
   private view: Size = { width: 1, height: 1 }
-  /** Everything else on the picture steps back behind a veil with a hole here. */
-  private spotlight: BboxXywh | null = null
+  /** Everything else on the picture steps back behind a veil with a hole at each of these. */
+  private spotlight: readonly BboxXywh[] = []
   private image: Size = { width: 1, height: 1 }
 
   constructor() {
@@ -56,7 +56,12 @@ export class BoxLayer extends FabricObject {
     this.index = index
   }
 
-  setScene(scene: { palette?: Palette; apart?: ReadonlySet<number>; spotlight?: BboxXywh | null; image?: Size }): void {
+  setScene(scene: {
+    palette?: Palette
+    apart?: ReadonlySet<number>
+    spotlight?: readonly BboxXywh[]
+    image?: Size
+  }): void {
     if (scene.palette !== undefined) this.palette = scene.palette
     if (scene.apart !== undefined) this.apart = scene.apart
     if (scene.spotlight !== undefined) this.spotlight = scene.spotlight
@@ -97,14 +102,16 @@ export class BoxLayer extends FabricObject {
   }
 
   private paintVeil(ctx: CanvasRenderingContext2D, palette: Palette): void {
-    if (this.spotlight === null) return
+    if (this.spotlight.length === 0) return
     const { zoom, x, y } = this.viewport
-    const [bx, by, bw, bh] = this.spotlight
     ctx.fillStyle = palette.veil
     ctx.beginPath()
     ctx.rect(x, y, this.image.width * zoom, this.image.height * zoom)
-    ctx.rect(bx * zoom + x, by * zoom + y, bw * zoom, bh * zoom)
-    ctx.fill('evenodd')
+    // wound the other way round: overlapping holes stay holes
+    for (const [bx, by, bw, bh] of this.spotlight) {
+      ctx.rect((bx + bw) * zoom + x, by * zoom + y, -bw * zoom, bh * zoom)
+    }
+    ctx.fill('nonzero')
   }
 
   private paintLines(ctx: CanvasRenderingContext2D, palette: Palette, visible: readonly BoxView[]): void {

@@ -27,7 +27,7 @@ export function attachPointer(stage: Stage): () => void {
   }
 
   const down = (event: PointerEvent) => {
-    host.closest<HTMLElement>('[role="region"]')?.focus({ preventScroll: true })
+    host.closest<HTMLElement>('[data-pane="canvas"]')?.focus({ preventScroll: true })
     const { x, y } = local(event)
     const pans = event.button === 1 || (event.button === 0 && (spaceBar.held || stage.tool === 'pan'))
     if (pans) {

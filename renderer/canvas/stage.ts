@@ -12,7 +12,7 @@ import { forgetWidths } from './paint.ts'
 import { type Palette, readPalette } from './palette.ts'
 import { Picture } from './picture.ts'
 import { attachPointer } from './pointer.ts'
-import { fit, focusOn, type Insets, pan, reveal, type Size, type Viewport, zoomAt } from './viewport.ts'
+import { closeUp, type Insets, pan, reveal, type Size, type Viewport, wholePicture, zoomAt } from './viewport.ts'
 
 /** What the hand asks for. */
 export interface Intents {
@@ -101,7 +101,10 @@ export class Stage {
     this.picture.element = null
     this.cancelDraw()
     this.picture.visible = image !== null
-    if (image === null) return this.paint()
+    if (image === null) {
+      this.paint()
+      return
+    }
     this.scene.image = { width: image.width, height: image.height }
     this.layer.setScene({ image: this.scene.image })
     this.fitted = true
@@ -160,7 +163,9 @@ export class Stage {
   }
 
   setLit(lit: readonly LitBox[]): void {
+    if (lit === this.overlay.lit) return
     this.overlay.lit = lit
+    this.placeCurrent()
     this.paint()
   }
 
@@ -191,7 +196,7 @@ export class Stage {
 
   /** The whole picture. */
   fit(): void {
-    this.setViewport(fit(this.scene.image, this.scene.view, this.insets()))
+    this.setViewport(wholePicture(this.scene.image, this.scene.view, this.insets()))
     this.fitted = true
   }
 
@@ -213,7 +218,7 @@ export class Stage {
   show(box: BboxXywh, close: boolean): void {
     const { view, viewport, image } = this.scene
     const wasFitted = this.fitted
-    const next = close ? focusOn(box, view, this.insets(), image) : reveal(viewport, box, view, this.insets())
+    const next = close ? closeUp(box, view, this.insets(), image) : reveal(viewport, box, view, this.insets())
     if (next !== viewport) this.setViewport(next)
     else this.fitted = wasFitted
   }
@@ -309,13 +314,19 @@ export class Stage {
     const apart = new Set<number>()
     if (box !== null) apart.add(box.id)
     if (this.overlay.hovered !== null) apart.add(this.overlay.hovered.id)
-    this.layer.setScene({ apart, spotlight: this.dimRest && box !== null ? this.current.bbox() : null })
+    this.layer.setScene({ apart, spotlight: this.dimRest ? this.spotlight() : [] })
     if (box === null) return
     const [, , width, height] = this.current.bbox()
     const wide = width * this.scene.viewport.zoom >= CONTROL_ROOM
     const high = height * this.scene.viewport.zoom >= CONTROL_ROOM
     this.current.setControlsVisibility({ mt: wide, mb: wide, ml: high, mr: high, mtr: false })
     this.current.setCoords()
+  }
+
+  /** What stands out: the boxes of a phrase while one is touched, else the box in question. */
+  private spotlight(): BboxXywh[] {
+    if (this.overlay.lit.length > 0) return this.overlay.lit.map((box) => box.bboxXywh)
+    return this.currentId === null ? [] : [this.current.bbox()]
   }
 
   private dropped(): void {

@@ -26,7 +26,7 @@ export const MAX_ZOOM = 40
 const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value))
 
 /** The whole picture, centred in what the insets leave; small pictures grow at most fourfold. */
-export function fit(image: Size, view: Size, insets: Insets): Viewport {
+export function wholePicture(image: Size, view: Size, insets: Insets): Viewport {
   const width = Math.max(40, view.width - insets.left - insets.right)
   const height = Math.max(40, view.height - insets.top - insets.bottom)
   const zoom = clamp(Math.min(width / image.width, height / image.height), MIN_ZOOM, 4)
@@ -55,10 +55,10 @@ export function pan(viewport: Viewport, dx: number, dy: number, image: Size, vie
 }
 
 /** Zoomed so that the box fills about a third of the free room. */
-export function focusOn(box: BboxXywh, view: Size, insets: Insets, image: Size): Viewport {
+export function closeUp(box: BboxXywh, view: Size, insets: Insets, image: Size): Viewport {
   const width = Math.max(40, view.width - insets.left - insets.right)
   const height = Math.max(40, view.height - insets.top - insets.bottom)
-  const whole = fit(image, view, insets)
+  const whole = wholePicture(image, view, insets)
   const zoom = clamp(Math.min(width / 3 / box[2], height / 3 / box[3]), whole.zoom, 8)
   return {
     zoom,

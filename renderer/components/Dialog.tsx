@@ -23,6 +23,9 @@ export function Dialog({ title, children, footer, className = '', locked = false
   useEffect(() => {
     const dialog = element.current
     dialog?.showModal()
+    // the first field, else the dialog itself: never the cross
+    const field = dialog?.querySelector<HTMLElement>('.dialog-body :is(input, select)')
+    ;(field ?? dialog)?.focus()
     return () => {
       dialog?.close()
       focusCanvas()
@@ -40,6 +43,7 @@ export function Dialog({ title, children, footer, className = '', locked = false
         if (event.target === element.current && !locked) closeDialog()
       }}
       ref={element}
+      tabIndex={-1}
     >
       <div className="dialog-inner">
         <header className="dialog-head">

@@ -50,7 +50,10 @@ function acceptOrGoOn(): void {
     return
   }
   const next = nextUndecided(currentRegions(), region?.id ?? null, threshold, deciding)
-  if (next !== null) return selectRegion(next)
+  if (next !== null) {
+    selectRegion(next)
+    return
+  }
   const { imageId } = useView.getState()
   const image = imageId === null ? undefined : useRecords.getState().images.get(imageId)
   const seen = image !== undefined && (image.proposedAt !== null || currentRegions().length > 0)

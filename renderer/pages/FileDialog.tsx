@@ -126,7 +126,7 @@ function FileDialog({ kind }: { kind: 'folder' | 'project' }) {
           </button>
         </div>
       )}
-      <div aria-label={t('files.list')} className="file-list" role="group">
+      <section aria-label={t('files.list')} className="file-list">
         {entries.map((entry) => {
           const Icon = ICONS[entry.kind]
           const usable = entry.kind === 'directory' || entry.kind === kind
@@ -146,7 +146,7 @@ function FileDialog({ kind }: { kind: 'folder' | 'project' }) {
           )
         })}
         {listing !== null && entries.length === 0 ? <p className="dim list-empty">{t('files.empty')}</p> : null}
-      </div>
+      </section>
       {problem === null ? null : (
         <p className="problem-text" role="alert">
           {problem}

@@ -29,7 +29,7 @@ export function KeysDialog() {
               {(keymap as readonly Binding[])
                 .filter((binding) => binding.group === group && binding.keys.length > 0)
                 .map((binding) => row(t(`commands.${binding.command as CommandId}`), binding.keys.map(keyCaps)))}
-              {group === 'edit' ? row(t('commands.relabel'), [['1'], ['9']]) : null}
+              {group === 'edit' ? row(t('commands.relabel'), [['1 – 9']]) : null}
               {group === 'view' ? row(t('commands.space'), [['Space']]) : null}
             </ul>
           </section>

@@ -21,7 +21,9 @@ function follow(span: GroundedSpan): void {
     const same = currentRegions().find(
       (region) => region.status !== 'rejected' && overlap(region.bboxXywh, box.bboxXywh) >= SAME_THING_IOU,
     )
-    if (same !== undefined) return selectRegion(same.id)
+    if (same === undefined) continue
+    selectRegion(same.id)
+    return
   }
 }
 
@@ -43,8 +45,8 @@ export function AnswerView({ message }: { message: Message }) {
     <p className="answer selectable">
       {parts.map((part, index) => {
         const span = part.spanIndex === null ? undefined : message.spans[part.spanIndex]
-        // biome-ignore lint/suspicious/noArrayIndexKey: the parts of a stored answer never move
         return (
+          // biome-ignore lint/suspicious/noArrayIndexKey: the parts of a stored answer never move
           <Fragment key={index}>{span === undefined ? part.text : <Phrase span={span} text={part.text} />}</Fragment>
         )
       })}{' '}

@@ -63,14 +63,12 @@ function CategoryField({ region }: { region: Annotation }) {
   )
   const isNew = touched && wanted !== '' && !matches.some(({ name }) => name.toLowerCase() === wanted.toLowerCase())
   const options = [
-    ...matches
-      .slice(0, 8)
-      .map((category) => ({
-        key: `c${category.id}`,
-        label: category.name,
-        color: category.color,
-        change: { categoryId: category.id },
-      })),
+    ...matches.slice(0, 8).map((category) => ({
+      key: `c${category.id}`,
+      label: category.name,
+      color: category.color,
+      change: { categoryId: category.id },
+    })),
     ...(isNew
       ? [{ key: 'new', label: t('regions.newClass', { name: wanted }), color: null, change: { categoryName: wanted } }]
       : []),

@@ -5,6 +5,7 @@ import { type CSSProperties, memo, useEffect, useRef } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { Annotation, AnnotationStatus, Category } from '../../db/records/records.ts'
 import { selectRegion } from '../actions/select.ts'
+import { overlap, SAME_THING_IOU } from '../canvas/boxMath.ts'
 import { startEditing } from '../keys/commands.ts'
 import { isAbove } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
@@ -31,6 +32,7 @@ export function RegionList() {
   const regionId = useView((view) => view.regionId)
   const imageId = useView((view) => view.imageId)
   const hoveredId = useView((view) => view.hoveredId)
+  const lit = useView((view) => view.lit)
   const threshold = useView((view) => view.threshold)
   const editing = useView((view) => view.editing)
   const loaded = useRecords((state) => imageId !== null && state.annotations.has(imageId))
@@ -61,7 +63,9 @@ export function RegionList() {
               current={region.id === regionId}
               editing={editing?.annotationId === region.id && editing.place === 'row' ? editing : null}
               focusable={region.id === regionId || (regionId === null && row.index === 0)}
-              hovered={region.id === hoveredId}
+              hovered={
+                region.id === hoveredId || lit.some((box) => overlap(box.bboxXywh, region.bboxXywh) >= SAME_THING_IOU)
+              }
               key={region.id}
               position={row.index + 1}
               region={region}
@@ -126,7 +130,6 @@ const RegionRow = memo(function RegionRow(props: RowProps) {
       onMouseLeave={() => useView.setState({ hoveredId: null })}
       ref={element}
       style={{ transform: `translateY(${props.top}px)` }}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: a list that is walked with the keys of the flow
       tabIndex={props.focusable ? 0 : -1}
     >
       <Icon aria-hidden="true" className="state-icon" size={14} strokeWidth={2.25} />
