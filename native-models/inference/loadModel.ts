@@ -9,7 +9,8 @@ import {
   type GraphName,
   graphFile,
 } from '../builders/modelFiles.ts'
-import { type EngineManifest, readManifest, verifyManifest } from '../checkpoint/manifest.ts'
+import { verifyModel } from '../builders/verifyModel.ts'
+import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { type PixelSettings, readPixelSettings } from '../preprocess/pixels.ts'
@@ -41,12 +42,12 @@ export interface LoadOptions {
 }
 
 /**
- * Opens an engine folder: sizes of all files against the manifest, then tokenizer and graphs.
+ * Opens an engine folder: all files against the manifest (sizes, not hashes), then tokenizer and graphs.
  * @throws GromaError MODEL_INVALID naming the file, CANCELLED between two graphs
  */
 export async function loadModel(dir: string, { threads, signal, onProgress }: LoadOptions): Promise<LoadedModel> {
   const manifest = await readManifest(dir)
-  const [problem] = await verifyManifest(dir, { hashes: false, ...(signal ? { signal } : {}) })
+  const [problem] = await verifyModel(dir, { hashes: false, ...(signal ? { signal } : {}) })
   if (problem) throw new GromaError('MODEL_INVALID', `${dir}: ${problem.message}`)
   const facts = parseFacts(manifest, dir)
   const configPath = join(dir, CONFIG_FILE)

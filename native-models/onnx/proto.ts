@@ -195,3 +195,68 @@ export function encodeModel(model: ModelRecord): Uint8Array {
   }
   return ModelProto.encode(message).finish()
 }
+
+/** What can be checked of a model file without running it. */
+export interface ModelOutline {
+  inputs: ValueRecord[]
+  outputs: ValueRecord[]
+  /** tensors whose bytes lie in another file */
+  externalTensors: (Pick<TensorRecord, 'name' | 'shape' | 'type'> & {
+    location: string
+    offset: number
+    length: number
+  })[]
+}
+
+interface DecodedValue {
+  name: string
+  type: { tensorType: { elemType: number; shape: { dim: { dimValue: unknown; dimParam: string }[] } } }
+}
+interface DecodedTensor {
+  name: string
+  dims: unknown[]
+  dataType: number
+  dataLocation: number
+  externalData: { key: string; value: string }[]
+}
+
+/**
+ * Reads the outline of a model file.
+ * @throws Error when the bytes are no model
+ */
+export function decodeOutline(bytes: Uint8Array): ModelOutline {
+  const options = { defaults: true, arrays: true, objects: true, longs: Number }
+  const { graph } = ModelProto.toObject(ModelProto.decode(bytes), options) as {
+    graph: { input: DecodedValue[]; output: DecodedValue[]; initializer: DecodedTensor[] } | null
+  }
+  if (!graph) throw new Error('the file holds no graph')
+  return {
+    inputs: graph.input.map(outlineOfValue),
+    outputs: graph.output.map(outlineOfValue),
+    externalTensors: graph.initializer.filter(({ dataLocation }) => dataLocation === EXTERNAL).map(outlineOfTensor),
+  }
+}
+
+function outlineOfValue({ name, type }: DecodedValue): ValueRecord {
+  const { elemType, shape } = type.tensorType
+  const dimensions = shape.dim.map(({ dimValue, dimParam }) => (dimParam === '' ? Number(dimValue) : dimParam))
+  return { name, type: elementTypeOf(elemType), shape: dimensions }
+}
+
+function outlineOfTensor({ name, dims, dataType, externalData }: DecodedTensor) {
+  const entry = (key: string) => externalData.find((pair) => pair.key === key)?.value
+  return {
+    name,
+    shape: dims.map(Number),
+    type: elementTypeOf(dataType),
+    location: entry('location') ?? '',
+    offset: Number(entry('offset') ?? 0),
+    length: Number(entry('length') ?? Number.NaN),
+  }
+}
+
+function elementTypeOf(number: number): ElementType {
+  const found = Object.entries(ELEMENT_TYPE).find(([, value]) => value === number)
+  if (!found) throw new Error(`element type ${number} is not used by our graphs`)
+  return found[0] as ElementType
+}
