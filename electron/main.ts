@@ -54,6 +54,8 @@ let words = labels.en
 let settings: Settings | null = null
 let projectOpen = false
 let title = 'Gromatic'
+/** No window before the session is hardened and its scheme answers. */
+let policyInPlace = false
 /** What to open once the services answer. */
 let pendingTarget: OpenTarget | null = null
 
@@ -89,17 +91,15 @@ if (app.requestSingleInstanceLock()) {
 function wire(): void {
   app.on('web-contents-created', (_event, contents) => harden(contents))
   app.on('second-instance', (_event, argv, workingDirectory) => {
-    focusWindow()
+    showWindow()
     open(openTargetFromArgs(argv, workingDirectory, app.getAppPath()))
   })
   app.on('open-file', (event, path) => {
     event.preventDefault()
+    showWindow()
     open(openTarget(path))
   })
-  app.on('activate', () => {
-    if (mainWindow !== null) focusWindow()
-    else if (app.isReady()) createWindow()
-  })
+  app.on('activate', showWindow)
   app.on('window-all-closed', () => {
     if (process.platform !== 'darwin') app.quit()
   })
@@ -107,12 +107,12 @@ function wire(): void {
     log(reason === 'clean-exit' ? 'info' : 'error', `${name ?? type} is gone: ${reason} (${exitCode})`),
   )
 
-  let closed = false
+  let closing = false
   app.on('will-quit', (event) => {
-    if (closed) return
-    event.preventDefault()
-    closed = true
-    void close().finally(() => app.exit())
+    event.preventDefault() // also a second time: the first may still be writing
+    if (closing) return
+    closing = true
+    void close().finally(() => app.exit()) // which asks nobody again
   })
 }
 
@@ -130,6 +130,7 @@ async function start(): Promise<void> {
   closeConnection = ipc.closeConnection
   session.defaultSession.protocol.handle(policy.SCHEME, (request) => answer(request, started))
   pendingTarget ??= openTargetFromArgs(process.argv, process.cwd(), app.getAppPath())
+  policyInPlace = true
   createWindow()
   rebuildMenu([])
 
@@ -226,9 +227,9 @@ function createWindow(): void {
     },
   })
   mainWindow = window
-  if (state.maximized) window.maximize()
 
   window.once('ready-to-show', () => {
+    if (state.maximized) window.maximize() // shows it, too: not before there is something to see
     window.show()
     if (developerTools) console.log('gromatic: window shown') // the launcher and the tests wait for this line
   })
@@ -264,8 +265,12 @@ function createWindow(): void {
   void window.loadURL(policy.INDEX_URL)
 }
 
-function focusWindow(): void {
-  if (mainWindow === null) return
+/** Brings the window to the front; macOS keeps the program without one. */
+function showWindow(): void {
+  if (mainWindow === null) {
+    if (policyInPlace) createWindow()
+    return
+  }
   if (mainWindow.isMinimized()) mainWindow.restore()
   mainWindow.focus()
 }

@@ -93,7 +93,6 @@ vi.mock('electron', async () => {
           resolve()
         }
       }),
-    isReady: () => true,
     getVersion: () => '1.2.3',
     getAppPath: () => '/clone',
     getPreferredSystemLanguages: () => ['zh-CN'],
@@ -373,6 +372,9 @@ describe('main process', () => {
     const quitting = event()
     state.app.emit('will-quit', quitting)
     expect(quitting.prevented).toBe(true)
+    const again = event()
+    state.app.emit('will-quit', again) // an impatient person
+    expect(again.prevented).toBe(true)
     expect(state.calls.exit).toBeUndefined()
     await settle()
     expect(services.closed).toBe(1)
