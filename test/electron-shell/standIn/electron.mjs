@@ -42,7 +42,6 @@ export const app = Object.assign(new EventEmitter(), {
   setDesktopName: nothing,
   requestSingleInstanceLock: () => true,
   whenReady: async () => {},
-  isReady: () => true,
   getVersion: () => '0.0.0-test',
   getAppPath: () => process.cwd(),
   getPreferredSystemLanguages: () => ['en'],
