@@ -5,89 +5,61 @@
  */
 import type { EngineState, Progress } from '../contract/api.ts'
 import {
-  EngineEvent,
+  type EngineEvent,
   type EngineInfo,
-  type EngineProgress,
   type EngineRequest,
   type EngineResult,
   type EngineTask,
   engineResults,
 } from '../contract/engineProtocol.ts'
 import { AppError, type ErrorCode, fromWireError } from '../contract/errors.ts'
-import type { EngineChild, EngineStarter } from './engineChild.ts'
-import { type EngineJob, JobQueue, type Priority } from './jobQueue.ts'
+import { EngineChannel } from './engineChannel.ts'
+import {
+  cancelledError,
+  type EngineHostOptions,
+  type EngineModel,
+  emptyState,
+  hostDefaults,
+  type RunOptions,
+} from './engineHostOptions.ts'
+import { createJob, type EngineJob, JobQueue } from './jobQueue.ts'
 import { RestartBudget } from './restartBudget.ts'
 
 export type { EngineChild, EngineStarter } from './engineChild.ts'
+export type { EngineHostOptions, EngineModel, RunOptions } from './engineHostOptions.ts'
 
-export interface EngineModel {
-  /** "Demo model", or the folder's name. */
-  name: string
-  modelDir: string
-  /** The checkpoint to make `modelDir` from when it is missing or stale; null for a converted model. */
-  checkpointDir: string | null
-}
-
-export interface EngineHostOptions {
-  starter: EngineStarter
-  /** How long a cancelled task may take to stop by itself before its process is killed. */
-  cancelGraceMs?: number
-  /** How long a running task may be silent. */
-  stepDeadlineMs?: number
-  /** How long loading or converting at load may be silent. */
-  loadDeadlineMs?: number
-  maxRestarts?: number
-  restartWindowMs?: number
-  onLog?: (level: 'info' | 'warn' | 'error', message: string) => void
-}
-
-export interface RunOptions {
-  priority?: Priority
-  /** What the state line says meanwhile: "Looking for regions in street.jpg". */
-  note?: string
-  onProgress?: (progress: EngineProgress) => void
+type JobOptions = Omit<RunOptions, 'onProgress'> & { onEvent?: (event: EngineEvent) => void }
+interface CopyOptions {
+  onProgress?: (progress: Progress) => void
   signal?: AbortSignal | undefined
 }
 
 export class EngineHost {
-  readonly #options: Required<Omit<EngineHostOptions, 'onLog' | 'starter'>> & EngineHostOptions
+  readonly #options: typeof hostDefaults & EngineHostOptions
+  readonly #channel: EngineChannel
   readonly #queue = new JobQueue()
   readonly #budget: RestartBudget
   readonly #listeners = new Set<(state: EngineState) => void>()
-  #child: EngineChild | null = null
   #model: EngineModel | null = null
   #info: EngineInfo | null = null
   #loading = false
   #loadWanted = false
-  /** Why nothing can run until the model is loaded again. */
+  /** Why nothing can run until a model is loaded again. */
   #failure: AppError | null = null
   #current: EngineJob | null = null
-  #deadline: NodeJS.Timeout | null = null
-  #grace: NodeJS.Timeout | null = null
-  /** Set before we kill the child ourselves: what its running task is told. */
-  #killReason: AppError | null = null
   #nextTaskId = 1
   #closed = false
-  #state: EngineState = {
-    status: 'stopped',
-    modelName: '',
-    modelHash: null,
-    provider: '',
-    secondsPerImage: null,
-    note: 'The model is not loaded yet.',
-    progress: null,
-  }
+  #state: EngineState = emptyState
 
   constructor(options: EngineHostOptions) {
-    this.#options = {
-      cancelGraceMs: 3_000,
-      stepDeadlineMs: 60_000,
-      loadDeadlineMs: 600_000,
-      maxRestarts: 3,
-      restartWindowMs: 60_000,
-      ...options,
-    }
+    this.#options = { ...hostDefaults, ...options }
     this.#budget = new RestartBudget(this.#options.maxRestarts, this.#options.restartWindowMs)
+    this.#channel = new EngineChannel({
+      starter: options.starter,
+      onEvent: (event) => this.#onEvent(event),
+      onExit: (reason, killedFor) => this.#onExit(reason, killedFor),
+      onLog: options.onLog,
+    })
   }
 
   state(): EngineState {
@@ -108,28 +80,13 @@ export class EngineHost {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Says which model to use, without loading it before something needs it. */
-  setModel(model: EngineModel): void {
-    this.#model = model
-    this.#setState({ modelName: model.name })
-  }
-
   /** Loads (or reloads) a model. Returns at once: watch the state. Closes the breaker after crashes. */
   load(model: EngineModel): void {
     this.#model = model
-    this.#info = null
     this.#failure = null
     this.#loadWanted = true
     this.#budget.reset()
-    this.#setState({
-      status: 'loading',
-      modelName: model.name,
-      modelHash: null,
-      provider: '',
-      secondsPerImage: null,
-      note: `Loading ${model.name}…`,
-      progress: null,
-    })
+    this.#setState({ ...emptyState, status: 'loading', modelName: model.name, note: `Loading ${model.name}…` })
     if (this.#current?.priority === 'background') this.#preempt(this.#current)
     this.#pump()
   }
@@ -138,9 +95,7 @@ export class EngineHost {
   fail(modelName: string, error: { code: ErrorCode; message: string }): void {
     this.#model = null
     this.#info = null
-    this.#failure = new AppError(error.code, error.message)
-    this.#queue.rejectWhere((job) => job.needsModel, this.#failure)
-    this.#setState({ status: 'failed', modelName, modelHash: null, provider: '', note: error.message, progress: null })
+    this.#stopAll(new AppError(error.code, error.message), modelName)
   }
 
   /** Runs one task of the model. @throws CANCELLED, ENGINE_CRASHED, ENGINE_FAULT and whatever the engine reports */
@@ -148,91 +103,50 @@ export class EngineHost {
     task: Extract<EngineTask, { kind: K }>,
     options: RunOptions = {},
   ): Promise<EngineResult<K>> {
-    const result = await this.#submit((taskId) => ({ type: 'run', taskId, task: task as EngineTask }), true, {
-      ...options,
-      onEvent: (event) => {
-        if (event.type !== 'progress') return
-        if (event.progress.kind === 'regions') this.#setState({ secondsPerImage: event.progress.seconds })
-        options.onProgress?.(event.progress)
-      },
-    })
-    const parsed = engineResults[task.kind as K].safeParse(result)
-    if (!parsed.success)
-      throw new AppError('ENGINE_FAULT', `The model process sent a ${task.kind} result of a wrong shape.`)
-    return parsed.data as EngineResult<K>
+    const onEvent = (event: EngineEvent) => {
+      if (event.type !== 'progress') return
+      if (event.progress.kind === 'regions') this.#setState({ secondsPerImage: event.progress.seconds })
+      options.onProgress?.(event.progress)
+    }
+    const request = (taskId: number): EngineRequest => ({ type: 'run', taskId, task: task as EngineTask })
+    const parsed = engineResults[task.kind as K].safeParse(await this.#submit(request, true, { ...options, onEvent }))
+    if (parsed.success) return parsed.data as EngineResult<K>
+    throw new AppError('ENGINE_FAULT', `The model process sent a ${task.kind} result of a wrong shape.`)
   }
 
   /** Converts a checkpoint in the engine process; the loaded model stays. Resolves to whatever the engine reports. */
   convert(
     input: { checkpointDir: string; outDir: string; llm: string; vision: string },
-    options: { onProgress?: (progress: Progress) => void; signal?: AbortSignal | undefined } = {},
+    options: CopyOptions = {},
   ): Promise<unknown> {
-    return this.#submit((taskId) => ({ type: 'convert', taskId, ...input }), false, {
-      ...copying(options),
-      note: 'Converting a checkpoint',
-    })
+    return this.#submit((taskId) => ({ type: 'convert', taskId, ...input }), false, copying(options, 'Converting'))
   }
 
   /** Verifies an engine folder against its manifest, in the engine process. */
-  verify(
-    modelDir: string,
-    options: { onProgress?: (progress: Progress) => void; signal?: AbortSignal | undefined } = {},
-  ): Promise<unknown> {
-    return this.#submit((taskId) => ({ type: 'verify', taskId, modelDir }), false, {
-      ...copying(options),
-      note: 'Verifying a model',
-    })
+  verify(modelDir: string, options: CopyOptions = {}): Promise<unknown> {
+    return this.#submit((taskId) => ({ type: 'verify', taskId, modelDir }), false, copying(options, 'Verifying'))
   }
 
   /** Stops the process; everything that waits is told CANCELLED. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#clearTimers()
     const reason = new AppError('CANCELLED', 'The application is closing.')
     this.#queue.rejectAll(reason)
     this.#current?.reject(reason)
     this.#current = null
-    this.#child?.kill()
-    this.#child = null
+    this.#channel.close()
   }
 
-  #submit(
-    request: (taskId: number) => EngineRequest,
-    needsModel: boolean,
-    options: Omit<RunOptions, 'onProgress'> & { onEvent?: (event: EngineEvent) => void },
-  ): Promise<unknown> {
+  #submit(request: EngineJob['request'], needsModel: boolean, options: JobOptions): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new AppError('CANCELLED', 'The application is closing.'))
-      if (options.signal?.aborted) return reject(new AppError('CANCELLED', 'Cancelled.'))
-      if (this.#failure !== null && needsModel) {
-        if (!this.#budget.exhausted || !this.#budget.windowPassed()) return reject(this.#failure)
-        this.#failure = null
-        this.#budget.reset()
+      const refusal = this.#refusal(needsModel, options.signal)
+      if (refusal !== null) {
+        reject(refusal)
+        return
       }
-      if (needsModel && this.#model === null) return reject(new AppError('NOT_FOUND', 'No model is chosen.'))
-      const onAbort = () => this.#cancel(job)
-      const settle = () => options.signal?.removeEventListener('abort', onAbort)
-      const job: EngineJob = {
-        taskId: this.#nextTaskId++,
-        priority: options.priority ?? 'foreground',
-        needsModel,
-        request,
-        note: options.note ?? 'Working',
-        onEvent: options.onEvent ?? (() => {}),
-        resolve: (value) => {
-          settle()
-          resolve(value)
-        },
-        reject: (error) => {
-          settle()
-          reject(error)
-        },
-        attempts: 0,
-        cancelled: false,
-        preempted: false,
-      }
-      options.signal?.addEventListener('abort', onAbort)
+      const about = { taskId: this.#nextTaskId++, needsModel, request, ...options }
+      const job = createJob(about, { resolve, reject, cancel: () => this.#cancel(job) })
       this.#queue.push(job)
       const running = this.#current
       if (job.priority === 'foreground' && running?.priority === 'background') this.#preempt(running)
@@ -240,161 +154,135 @@ export class EngineHost {
     })
   }
 
-  /** Starts whatever is next, if the child is free. */
+  /** Why a task cannot even wait; null when it can. */
+  #refusal(needsModel: boolean, signal: AbortSignal | undefined): AppError | null {
+    if (this.#closed) return new AppError('CANCELLED', 'The application is closing.')
+    if (signal?.aborted) return cancelledError()
+    if (!needsModel) return null
+    if (this.#failure !== null && this.#budget.exhausted && this.#budget.windowPassed()) {
+      this.#failure = null // long enough ago: another try
+      this.#budget.reset()
+    }
+    return this.#failure ?? (this.#model === null ? new AppError('NOT_FOUND', 'No model is chosen.') : null)
+  }
+
+  /** Starts whatever is next, if the process is free. */
   #pump(): void {
     if (this.#closed || this.#loading || this.#current !== null) return
-    if (this.#loadWanted) {
+    const job = this.#loadWanted ? null : this.#queue.shift()
+    if (this.#loadWanted || (job?.needsModel === true && this.#info === null)) {
+      if (job !== null) this.#queue.unshift(job)
       this.#startLoading()
-      return
-    }
-    const job = this.#queue.shift()
-    if (job === null) {
-      if (this.#info !== null) this.#setState({ status: 'ready', note: 'Ready.', progress: null })
-      return
-    }
-    if (job.needsModel && this.#info === null) {
-      this.#queue.unshift(job)
-      this.#startLoading()
-      return
-    }
-    this.#current = job
-    if (this.#info !== null) this.#setState({ status: 'busy', note: job.note })
-    this.#ensureChild().send(job.request(job.taskId))
-    this.#armDeadline(this.#options.stepDeadlineMs)
+    } else if (job !== null) {
+      this.#current = job
+      if (this.#info !== null) this.#setState({ status: 'busy', note: job.note })
+      this.#channel.send(job.request(job.taskId))
+      this.#channel.expectWithin(this.#options.stepDeadlineMs)
+    } else if (this.#info !== null) this.#setState({ status: 'ready', note: 'Ready.', progress: null })
   }
 
   #startLoading(): void {
     const model = this.#model
-    if (model === null) return
     this.#loadWanted = false
+    if (model === null) return
     this.#loading = true
     this.#info = null
     this.#setState({ status: 'loading', note: `Loading ${model.name}…`, progress: null })
-    this.#ensureChild().send({ type: 'load', modelDir: model.modelDir, checkpointDir: model.checkpointDir })
-    this.#armDeadline(this.#options.loadDeadlineMs)
-  }
-
-  #ensureChild(): EngineChild {
-    if (this.#child !== null) return this.#child
-    const child = this.#options.starter()
-    this.#child = child
-    child.onMessage((message) => {
-      if (child !== this.#child) return
-      const event = EngineEvent.safeParse(message)
-      if (event.success) this.#onEvent(event.data)
-      else this.#options.onLog?.('error', `The engine process sent an unknown message: ${event.error.message}`)
-    })
-    child.onExit((reason) => {
-      if (child === this.#child) this.#onExit(reason)
-    })
-    return child
+    this.#channel.send({ type: 'load', modelDir: model.modelDir, checkpointDir: model.checkpointDir })
+    this.#channel.expectWithin(this.#options.loadDeadlineMs)
   }
 
   #onEvent(event: EngineEvent): void {
     switch (event.type) {
       case 'log':
         this.#options.onLog?.(event.level, event.message)
-        return
+        break
       case 'loading':
-        if (!this.#loading) return
-        this.#armDeadline(this.#options.loadDeadlineMs)
-        this.#setState({
-          status: this.#model?.checkpointDir == null ? 'loading' : 'preparing',
-          note: event.note,
-          progress: { done: event.done, total: event.total, note: event.note },
-        })
-        return
       case 'ready':
-      case 'loadFailed': {
-        if (!this.#loading) return
-        this.#loading = false
-        this.#clearTimers()
-        if (this.#loadWanted) {
-          this.#pump() // another model was chosen meanwhile
-          return
-        }
-        if (event.type === 'ready') {
-          this.#info = event.info
-          const { modelHash, provider } = event.info
-          this.#setState({ status: 'ready', modelHash, provider, note: 'Ready.', progress: null })
-        } else {
-          this.#failure = fromWireError(event.error)
-          this.#queue.rejectWhere((job) => job.needsModel, this.#failure)
-          this.#setState({ status: 'failed', note: event.error.message, progress: null })
-        }
-        this.#pump()
-        return
-      }
+      case 'loadFailed':
+        if (this.#loading) this.#onLoadEvent(event)
+        break
       case 'progress':
-      case 'copying': {
-        const job = this.#current
-        if (job === null || job.taskId !== event.taskId) return
-        this.#armDeadline(this.#options.stepDeadlineMs)
-        if (!job.cancelled && !job.preempted) job.onEvent(event)
-        return
-      }
+      case 'copying':
+        if (this.#current?.taskId !== event.taskId) return
+        this.#channel.expectWithin(this.#options.stepDeadlineMs)
+        if (!this.#current.cancelled && !this.#current.preempted) this.#current.onEvent(event)
+        break
       case 'result':
       case 'failed':
         this.#onSettled(event)
-        return
+        break
       default:
         event satisfies never
     }
+  }
+
+  #onLoadEvent(event: Extract<EngineEvent, { type: 'loading' | 'ready' | 'loadFailed' }>): void {
+    if (event.type === 'loading') {
+      const { done, total, note } = event
+      this.#channel.expectWithin(this.#options.loadDeadlineMs)
+      const status = note.startsWith('Preparing') ? 'preparing' : 'loading'
+      this.#setState({ status, note, progress: { done, total, note } })
+      return
+    }
+    this.#loading = false
+    this.#channel.relax()
+    if (event.type === 'ready' && !this.#loadWanted) {
+      this.#info = event.info
+      const { modelHash, provider } = event.info
+      this.#setState({ status: 'ready', modelHash, provider, note: 'Ready.', progress: null })
+    } else if (event.type === 'loadFailed' && !this.#loadWanted) this.#stopAll(fromWireError(event.error))
+    this.#pump() // another model may have been chosen meanwhile
   }
 
   #onSettled(event: Extract<EngineEvent, { type: 'result' | 'failed' }>): void {
     const job = this.#current
     if (job === null || job.taskId !== event.taskId) return
     this.#current = null
-    this.#clearTimers()
-    if (job.cancelled) job.reject(new AppError('CANCELLED', 'Cancelled.'))
+    this.#channel.relax()
+    if (job.cancelled) job.reject(cancelledError())
     else if (event.type === 'result') job.resolve(event.result)
     else if (job.preempted) this.#requeue(job)
     else job.reject(fromWireError(event.error))
     this.#pump()
   }
 
-  #onExit(reason: string): void {
-    this.#child = null
-    this.#info = null
-    const wasLoading = this.#loading
-    this.#loading = false
-    this.#clearTimers()
+  #onExit(reason: string, killedFor: AppError | null): void {
     const job = this.#current
+    this.#loadWanted = this.#model !== null && (this.#loadWanted || this.#loading || this.#info !== null)
     this.#current = null
-    const ours = this.#killReason
-    this.#killReason = null
-    if (this.#closed) return
-    this.#loadWanted =
-      this.#model !== null && (wasLoading || job?.needsModel === true || this.#state.modelHash !== null)
-    if (ours?.code === 'CANCELLED') {
-      // Asked for by a person: no crash, and no restart to count.
-      job?.reject(ours)
+    this.#info = null
+    this.#loading = false
+    if (killedFor?.code === 'CANCELLED') {
+      job?.reject(killedFor) // a person asked for it: no crash, and no restart to count
       this.#setState({ status: 'loading', note: 'Stopped. Starting the model again…', progress: null })
       this.#pump()
       return
     }
     this.#options.onLog?.('error', `The engine process stopped ${reason}`)
-    const error = ours ?? new AppError('ENGINE_CRASHED', `The model process stopped unexpectedly ${reason}.`)
-    if (job !== null) {
-      if (job.cancelled) job.reject(new AppError('CANCELLED', 'Cancelled.'))
-      else if (job.priority === 'background' && job.attempts++ === 0) this.#requeue(job)
-      else job.reject(error)
-    }
+    const error = killedFor ?? new AppError('ENGINE_CRASHED', `The model process stopped unexpectedly ${reason}.`)
+    if (job?.cancelled) job.reject(cancelledError())
+    else if (job?.priority === 'background' && job.attempts++ === 0) this.#requeue(job)
+    else job?.reject(error)
     this.#budget.count()
     if (this.#budget.exhausted) {
-      const times = this.#options.maxRestarts + 1
-      this.#failure = new AppError(
-        'ENGINE_CRASHED',
-        `The model process stopped ${times} times within a minute ${reason}. It is not started again by itself: load the model again to retry, or choose another one.`,
-      )
+      const times = `${this.#options.maxRestarts + 1} times within a minute`
+      const advice = 'It is not started again by itself: load the model again to retry, or choose another one.'
       this.#loadWanted = false
-      this.#queue.rejectAll(this.#failure)
-      this.#setState({ status: 'failed', note: this.#failure.message, progress: null })
+      const failure = new AppError('ENGINE_CRASHED', `The model process stopped ${times} ${reason}. ${advice}`)
+      this.#queue.rejectAll(failure)
+      this.#stopAll(failure)
       return
     }
     this.#setState({ status: 'crashed', note: `${error.message} Starting it again…`, progress: null })
     this.#pump()
+  }
+
+  /** Nothing can run until a model is loaded again, and whoever waits for one is told. */
+  #stopAll(failure: AppError, modelName = this.#state.modelName): void {
+    this.#failure = failure
+    this.#queue.rejectWhere((job) => job.needsModel, failure)
+    this.#setState({ ...emptyState, status: 'failed', modelName, note: failure.message })
   }
 
   #requeue(job: EngineJob): void {
@@ -404,42 +292,18 @@ export class EngineHost {
   }
 
   #cancel(job: EngineJob): void {
-    const reason = new AppError('CANCELLED', 'Cancelled.')
-    if (this.#queue.remove(job)) {
-      job.reject(reason)
-      return
-    }
+    if (this.#queue.remove(job)) job.reject(cancelledError())
     if (this.#current !== job || job.cancelled) return
     job.cancelled = true
-    this.#child?.send({ type: 'cancel', taskId: job.taskId })
-    this.#grace = setTimeout(() => this.#kill(reason), this.#options.cancelGraceMs)
+    this.#channel.send({ type: 'cancel', taskId: job.taskId })
+    this.#channel.killAfter(this.#options.cancelGraceMs, cancelledError())
   }
 
   /** Makes room for a person's task: the background one stops at its next step and starts again later. */
   #preempt(job: EngineJob): void {
     if (job.preempted || job.cancelled) return
     job.preempted = true
-    this.#child?.send({ type: 'cancel', taskId: job.taskId })
-  }
-
-  #armDeadline(ms: number): void {
-    if (this.#deadline !== null) clearTimeout(this.#deadline)
-    this.#deadline = setTimeout(() => {
-      const seconds = Math.round(ms / 1000)
-      this.#kill(new AppError('ENGINE_FAULT', `The model gave no sign of life for ${seconds} s and was stopped.`))
-    }, ms)
-  }
-
-  #clearTimers(): void {
-    if (this.#deadline !== null) clearTimeout(this.#deadline)
-    if (this.#grace !== null) clearTimeout(this.#grace)
-    this.#deadline = null
-    this.#grace = null
-  }
-
-  #kill(reason: AppError): void {
-    this.#killReason = reason
-    this.#child?.kill()
+    this.#channel.send({ type: 'cancel', taskId: job.taskId })
   }
 
   #setState(change: Partial<EngineState>): void {
@@ -449,11 +313,9 @@ export class EngineHost {
 }
 
 /** Hands the `copying` events of a conversion on as plain progress. */
-function copying(options: { onProgress?: (progress: Progress) => void; signal?: AbortSignal | undefined }) {
-  return {
-    signal: options.signal,
-    onEvent: (event: EngineEvent) => {
-      if (event.type === 'copying') options.onProgress?.({ done: event.done, total: event.total, note: event.note })
-    },
+function copying({ onProgress, signal }: CopyOptions, note: string): JobOptions {
+  const onEvent = (event: EngineEvent) => {
+    if (event.type === 'copying') onProgress?.({ done: event.done, total: event.total, note: event.note })
   }
+  return { signal, note, onEvent }
 }

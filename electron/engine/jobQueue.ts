@@ -21,6 +21,40 @@ export interface EngineJob {
   preempted: boolean
 }
 
+interface JobDescription extends Pick<EngineJob, 'taskId' | 'needsModel' | 'request'> {
+  priority?: Priority
+  note?: string
+  onEvent?: (event: EngineEvent) => void
+  signal?: AbortSignal | undefined
+}
+
+/** A job that waits; `cancel` is called when its caller's signal aborts before it is settled. */
+export function createJob(
+  { signal, ...about }: JobDescription,
+  settle: Pick<EngineJob, 'resolve' | 'reject'> & { cancel: () => void },
+): EngineJob {
+  const { cancel } = settle
+  const over = () => signal?.removeEventListener('abort', cancel)
+  signal?.addEventListener('abort', cancel)
+  return {
+    priority: 'foreground',
+    note: 'Working',
+    onEvent: () => {},
+    ...about,
+    resolve: (value) => {
+      over()
+      settle.resolve(value)
+    },
+    reject: (error) => {
+      over()
+      settle.reject(error)
+    },
+    attempts: 0,
+    cancelled: false,
+    preempted: false,
+  }
+}
+
 export class JobQueue {
   #jobs: EngineJob[] = []
 

@@ -14,7 +14,7 @@ const NOT_A_THING = new Set(
   (
     'a an the this that these those some any one two three four five several many few another other its his her their ' +
     'there it he she they something thing picture image photo region object view part piece side bunch group pair kind ' +
-    'red green blue yellow orange purple pink brown black white gray grey dark light bright large small big little tall ' +
+    'red green blue yellow purple pink brown black white gray grey dark bright large small big little tall ' +
     'short long old young'
   ).split(' '),
 )

@@ -1,0 +1,51 @@
+/** What the engine host is told, and what it starts from. */
+import type { EngineState } from '../contract/api.ts'
+import type { EngineProgress } from '../contract/engineProtocol.ts'
+import { AppError } from '../contract/errors.ts'
+import type { EngineStarter } from './engineChild.ts'
+import type { Priority } from './jobQueue.ts'
+
+export interface EngineModel {
+  /** "Demo model", or the folder's name. */
+  name: string
+  modelDir: string
+  /** The checkpoint to make `modelDir` from when it is missing or stale; null for a converted model. */
+  checkpointDir: string | null
+}
+
+export interface EngineHostOptions extends Partial<typeof hostDefaults> {
+  starter: EngineStarter
+  onLog?: (level: 'info' | 'warn' | 'error', message: string) => void
+}
+
+export const hostDefaults = {
+  /** How long a cancelled task may take to stop by itself before its process is killed. */
+  cancelGraceMs: 3_000,
+  /** How long a running task may be silent. */
+  stepDeadlineMs: 60_000,
+  /** How long loading, or converting at load, may be silent. */
+  loadDeadlineMs: 600_000,
+  /** Crashes within the window that are answered with a restart. */
+  maxRestarts: 3,
+  restartWindowMs: 60_000,
+}
+
+export interface RunOptions {
+  priority?: Priority
+  /** What the state line says meanwhile: "Looking for regions in street.jpg". */
+  note?: string
+  onProgress?: (progress: EngineProgress) => void
+  signal?: AbortSignal | undefined
+}
+
+export const emptyState: EngineState = {
+  status: 'stopped',
+  modelName: '',
+  modelHash: null,
+  provider: '',
+  secondsPerImage: null,
+  note: 'The model is not loaded yet.',
+  progress: null,
+}
+
+export const cancelledError = () => new AppError('CANCELLED', 'Cancelled.')
