@@ -49,6 +49,7 @@ export function hardenConnection(db: Db): void {
   db.pragma('cell_size_check = ON')
   db.pragma('mmap_size = 0') // a read error of a mapped file is a signal, not an error
   db.pragma('temp_store = MEMORY')
+  db.pragma('cache_size = -65536') // 64 MiB: the indices of a million boxes
 }
 
 /**

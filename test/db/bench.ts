@@ -116,7 +116,7 @@ async function main(annotations: number, images: number): Promise<void> {
       const after: Annotation = { ...before, status: 'accepted', decidedAt: 1, decisionMs: 900 }
       store.commit({ actor: 'human', label: 'Accept', diff: diffOf({ annotations: [{ before, after }] }) })
     }
-    percentiles('accept one (with its read)', measure(1000, accept))
+    percentiles('accept one (with its read)', measure(3000, accept))
     percentiles(
       'undo',
       measure(300, () => store.undo()),

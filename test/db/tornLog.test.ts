@@ -7,7 +7,9 @@ import { addAnnotations, annotationRow, projectWithImages, tempFolder } from './
 
 const STATES = times(60, 2000)
 
-test(`${STATES} torn logs: every commit that was in the log when it was acknowledged is there, and no half of any other`, { timeout: times(120_000, 1_800_000) }, () => {
+test(`${STATES} torn logs: every commit that was in the log when it was acknowledged is there, and no half of any other`, {
+  timeout: times(120_000, 1_800_000),
+}, () => {
   const folder = tempFolder()
   const store = projectWithImages(folder, 1)
   const log = `${store.path}-wal`

@@ -39,7 +39,9 @@ test('what people do, undone k times and redone k times, is what it was at each 
   )
 })
 
-test('with the model working in between nothing breaks: all the way back, all the way forth, same state', { timeout: TIMEOUT_MS }, () => {
+test('with the model working in between nothing breaks: all the way back, all the way forth, same state', {
+  timeout: TIMEOUT_MS,
+}, () => {
   fc.assert(
     fc.property(anyOps(times(40, 50)), (ops) => {
       const db = memoryProject()
