@@ -36,6 +36,8 @@ async function canDownload() {
 export async function findElectron(node) {
   if (process.env.GROMATIC_SERVED === '1') return { reason: 'GROMATIC_SERVED=1 is set' }
   if (!hasDisplay()) return { reason: 'no display was found' }
+  // Chromium does not start its sandbox as root, and we do not start without the sandbox.
+  if (process.platform === 'linux' && process.getuid?.() === 0) return { reason: 'Electron does not run as root' }
   const present = installedPath()
   if (present) return { path: present }
   if (await canDownload()) {

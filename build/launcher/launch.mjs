@@ -21,6 +21,33 @@ function become(program, programArgs, env = process.env) {
   child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)))
 }
 
+/**
+ * Opens the window in Electron. Where it ends before it showed a window (a system that forbids its sandbox, a missing
+ * library), `otherwise` opens the same window in the browser.
+ */
+function becomeElectron(program, otherwise) {
+  const { ELECTRON_RUN_AS_NODE: _, ...env } = process.env
+  const cwd = process.env.INIT_CWD ?? process.cwd()
+  const child = spawn(program, [root, ...args], { cwd, env, stdio: ['inherit', 'pipe', 'inherit'] })
+  let shown = false
+  let fellBack = false
+  child.stdout.on('data', (chunk) => {
+    shown ||= chunk.includes('gromatic: window shown')
+    process.stderr.write(chunk)
+  })
+  const fallBack = (reason) => {
+    if (fellBack) return
+    fellBack = true
+    otherwise(reason)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('error', (error) => fallBack(`Electron could not be started: ${error.message}`))
+  child.on('exit', (code, signal) => {
+    if (shown || code === 0 || signal === 'SIGINT' || signal === 'SIGTERM') process.exit(code ?? 0)
+    fallBack('Electron ended before it could show its window')
+  })
+}
+
 /** Runs one step of the tests; the first that fails ends them with its exit code. */
 function step(title, program, programArgs, env = process.env) {
   say(title)
@@ -34,13 +61,14 @@ const modules = (path) => join(root, 'node_modules', path)
 const commands = {
   async start(node) {
     buildIfChanged('renderer', node)
-    const electron = await findElectron(node)
-    if ('path' in electron) {
-      buildIfChanged('electron', node)
-      return become(electron.path, [root, ...args])
+    const openInBrowser = (reason) => {
+      say(`The workspace opens in the browser: ${reason}.`)
+      become(node, [join(root, 'electron/cli/main.ts'), 'serve', '--open', ...args])
     }
-    say(`The workspace opens in the browser, because ${electron.reason}.`)
-    become(node, [join(root, 'electron/cli/main.ts'), 'serve', '--open', ...args])
+    const electron = await findElectron(node)
+    if ('reason' in electron) return openInBrowser(electron.reason)
+    buildIfChanged('electron', node)
+    becomeElectron(electron.path, openInBrowser)
   },
   cli(node) {
     if (args[0] === 'serve') buildIfChanged('renderer', node)
