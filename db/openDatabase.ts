@@ -14,7 +14,7 @@ import {
   rmSync,
   statSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { codeOf, DbError, isDiskFull, toDbError } from './errors.ts'
 import { migrate, newestVersion } from './migrations/migrate.ts'
 import { migrations } from './migrations/migrations.ts'
@@ -131,7 +131,13 @@ function connectReader(path: string, writable: boolean): Db {
       db.close()
       const log = `${path}-wal`
       const logged = existsSync(log) && statSync(log).size > 0
-      if (codeOf(error) !== 'SQLITE_CANTOPEN' || logged || statSync(path).size > MEMORY_COPY_BYTES) throw error
+      if (codeOf(error) !== 'SQLITE_CANTOPEN' || statSync(path).size > MEMORY_COPY_BYTES) throw error
+      if (logged) {
+        throw new DbError(
+          'READ_ONLY',
+          `${path} was not closed cleanly and lies where nothing can be written. Copy it together with ${basename(log)} to a folder that can be written, and open it there.`,
+        )
+      }
       return connectMemoryCopy(readFileSync(path))
     }
   } catch (error) {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { BALLAST_BYTES } from '../../db/ballast.ts'
@@ -95,4 +95,35 @@ test('a full disk leaves the old export whole and nothing half-written', async (
   expect(readdirSync(folder)).toEqual(before)
   const report = await writeCoco(path, { name: 'small again', items: items(2) }, { overwrite: true })
   expect(report.images).toBe(2)
+})
+
+test('read-only media: a closed project opens for reading, one with a log says what to do', (ctx) => {
+  const folder = smallDisk(64)
+  if (folder === null) return ctx.skip('this user may not mount a small disk')
+  const path = (name: string) => join(folder, name)
+  const store = createProject(path('a.gromatic'), folder)
+  store.commit({ actor: 'scan', label: 'x', diff: diffOf({ images: [{ before: null, after: imageRow(1) }] }) })
+  copyFileSync(path('a.gromatic'), path('crashed.gromatic'))
+  copyFileSync(path('a.gromatic-wal'), path('crashed.gromatic-wal'))
+  copyFileSync(path('a.gromatic'), path('without-log.gromatic')) // its header asks for a log
+  store.close()
+  execFileSync('mount', ['-o', 'remount,ro', folder])
+  const names = readdirSync(folder)
+  const closed = openProject(path('a.gromatic'))
+  expect(closed.summary()).toMatchObject({
+    readOnly: true,
+    imageCount: 1,
+    warning: expect.stringContaining('write-protected'),
+  })
+  closed.close()
+  const crashed = expect.objectContaining({
+    code: 'READ_ONLY',
+    message: expect.stringContaining('crashed.gromatic-wal'),
+  })
+  expect(() => openProject(path('crashed.gromatic'))).toThrow(crashed)
+  const withoutLog = openProject(path('without-log.gromatic'))
+  expect(withoutLog.summary()).toMatchObject({ readOnly: true, imageCount: 0 }) // the image was in the log only
+  withoutLog.close()
+  expect(() => createProject(path('b.gromatic'), folder)).toThrow(expect.objectContaining({ code: 'READ_ONLY' }))
+  expect(readdirSync(folder)).toEqual(names)
 })
