@@ -42,7 +42,7 @@ const TIME_LIMIT_MS = 120_000
  * @throws GromaError CANCELLED between two steps, NUMERIC_FAULT when logits are no numbers
  */
 export async function generate(
-  model: LanguageModel,
+  model: Pick<LanguageModel, 'config' | 'forward' | 'embed'>,
   input: GenerateInput,
 ): Promise<{ generated: Generated[]; firstLogits: Float32Array[] }> {
   const { prefix, tails, maxNewTokens, topCount = 0, guardCycles = true, signal } = input
