@@ -1,22 +1,11 @@
 /** `annotate`: the main job without a window, into a project or straight into a COCO file. */
 import { type Command, Option } from 'commander'
 import { AppError } from '../contract/errors.ts'
+import { type AnnotateOptions, TASKS } from './annotateOptions.ts'
 import { annotateProject } from './annotateProject.ts'
 import { annotateToCoco } from './annotateToCoco.ts'
 import { collect, parseScore } from './arguments.ts'
-import { type Context, loadModel, withServices } from './context.ts'
-
-export const TASKS = ['propose', 'describe', 'caption', 'ground'] as const
-
-export interface AnnotateOptions {
-  model: string
-  project?: string
-  out?: string
-  task: (typeof TASKS)[number]
-  phrase?: string[]
-  minScore?: number
-  overwrite?: boolean
-}
+import { type Context, withServices } from './context.ts'
 
 export function addAnnotateCommand(program: Command): void {
   program
@@ -68,9 +57,4 @@ function checkUsage(paths: string[], options: AnnotateOptions): void {
 async function annotate(context: Context, paths: string[], options: AnnotateOptions): Promise<void> {
   if (options.out !== undefined) await annotateToCoco(context, paths, { ...options, out: options.out })
   else await annotateProject(context, paths, { ...options, project: options.project ?? '' })
-}
-
-/** Loads the model once there is something for it to do. */
-export async function needModel(context: Context, model: string): Promise<void> {
-  if (context.services.engine.state().status === 'stopped') await loadModel(context, model)
 }

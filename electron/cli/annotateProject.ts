@@ -3,13 +3,11 @@ import { existsSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import type { Output } from '../contract/api.ts'
 import { AppError, toWireError } from '../contract/errors.ts'
-import { type AnnotateOptions, needModel } from './annotateCommand.ts'
+import { type AnnotateOptions, DESCRIBE, needModel, SKIPPED_CODES } from './annotateOptions.ts'
 import type { Context } from './context.ts'
 import { openProject, scan } from './projectCommands.ts'
 
 type ImageSummary = Output<'images.get'>
-
-const DESCRIBE = 'Give me a concise description of the image.'
 
 export async function annotateProject(
   context: Context,
@@ -41,7 +39,7 @@ export async function annotateProject(
       regions += await annotateImage(context, image, options)
     } catch (error) {
       const { code, message } = toWireError(error)
-      if (!['IMAGE_UNREADABLE', 'NOT_FOUND', 'ENGINE_FAULT'].includes(code)) throw error
+      if (!SKIPPED_CODES.includes(code)) throw error
       skipped.push({ fileName: image.fileName, reason: message })
       progress.note(`skipped ${image.fileName}: ${message}`)
     }

@@ -7,7 +7,7 @@ import { type BboxXywh, toPixels, unitScore } from '../services/boxes.ts'
 import { categoryFromCaption } from '../services/categoryFromCaption.ts'
 import { commonRoot, type FoundImage, imageFiles } from '../services/imageFiles.ts'
 import { type CocoItem, writeCoco } from '../services/transfer.ts'
-import { type AnnotateOptions, needModel } from './annotateCommand.ts'
+import { type AnnotateOptions, DESCRIBE, needModel, SKIPPED_CODES } from './annotateOptions.ts'
 import type { Context } from './context.ts'
 
 interface Region {
@@ -16,9 +16,6 @@ interface Region {
   caption: string | null
 }
 type Image = Extract<FoundImage, { kind: 'image' }>
-
-/** The question that a description answers: the authors' own. */
-const DESCRIBE = 'Give me a concise description of the image.'
 
 export async function annotateToCoco(
   context: Context,
@@ -49,7 +46,7 @@ export async function annotateToCoco(
       await needModel(context, options.model)
       progress.show({ done, total: null, note: `${done + 1}: ${found.fileName}` })
       const regions = await regionsOf(context, found, options).catch((error: unknown) => {
-        if (!isThisImagesFault(error)) throw error
+        if (!SKIPPED_CODES.includes(toWireError(error).code)) throw error
         skip(found.fileName, toWireError(error).message)
         return null
       })

@@ -1,12 +1,13 @@
 /** `serve`: the window in a browser. The address, token in the fragment, is the first line of stdout. */
 import { spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { AppError } from '../contract/errors.ts'
 import { startServer } from '../server.ts'
 import type { Services } from '../services/createServices.ts'
+import { IMAGE_FILE } from '../services/files.ts'
 import { integerIn } from './arguments.ts'
 import { type Context, withServices } from './context.ts'
 
@@ -86,7 +87,10 @@ function copySamples({ samplesDir, projectsDir }: Services): string | null {
   const temporary = `${target}.${process.pid}.tmp`
   try {
     mkdirSync(projectsDir, { recursive: true })
-    cpSync(samplesDir, temporary, { recursive: true })
+    cpSync(samplesDir, temporary, {
+      recursive: true,
+      filter: (from) => statSync(from).isDirectory() || IMAGE_FILE.test(from),
+    })
     renameSync(temporary, target)
     return target
   } catch (error) {

@@ -188,7 +188,7 @@ async function runTask(
       const { scoreThreshold, captions } = task
       const regions = groma
         .propose(perception, scoreThreshold === undefined ? {} : { scoreThreshold })
-        .map(({ boxCxcywh: box, score }) => ({ boxCxcywh: four(box), score }))
+        .map(({ boxCxcywh: box, score }) => ({ boxCxcywh: four(box), score: finite(score) }))
       const seconds = (performance.now() - startedAt) / 1000
       progress({ kind: 'regions', regions, seconds })
       const texts =
@@ -230,7 +230,9 @@ async function runTask(
 
 type Four = [number, number, number, number]
 const box = ([cx, cy, w, h]: Four): BoxCxcywh => boxCxcywh(cx, cy, w, h)
-const four = ([cx, cy, w, h]: BoxCxcywh): Four => [cx, cy, w, h]
+/** Numbers that are none cannot cross the wire: such a region becomes an empty box, which nobody shows. */
+const four = (at: BoxCxcywh): Four => (at.every(Number.isFinite) ? [at[0], at[1], at[2], at[3]] : [0, 0, 0, 0])
+const finite = (score: number): number => (Number.isFinite(score) ? score : 0)
 
 async function perceive(
   groma: GromaEngine,
@@ -254,9 +256,13 @@ function answerOf(answer: GroundedAnswer): EngineAnswer {
     text,
     spans: answer.spans.map((span) => ({
       ...span,
-      regions: span.regions.map(({ index, boxCxcywh: at, score }) => ({ index, boxCxcywh: four(at), score })),
+      regions: span.regions.map(({ index, boxCxcywh: at, score }) => ({
+        index,
+        boxCxcywh: four(at),
+        score: finite(score),
+      })),
     })),
-    regions: answer.regions.map(({ boxCxcywh: at, score }) => ({ boxCxcywh: four(at), score })),
+    regions: answer.regions.map(({ boxCxcywh: at, score }) => ({ boxCxcywh: four(at), score: finite(score) })),
     outputIds,
     stopReason: stopReason === 'end' ? 'eos' : stopReason,
     malformed,

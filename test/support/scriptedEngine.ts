@@ -16,12 +16,12 @@ const send = (event: EngineEvent) => port.send(event)
 const cancelled = new Set<number>()
 let loads = 0
 
-/** Regions of every image: a circle, a star, a square, and one that is no box at all. */
+/** Regions of every image: a circle, a star, a square, and one under a pixel wide. */
 const REGIONS = [
   { boxCxcywh: [0.25, 0.25, 0.2, 0.2], score: 0.9 },
   { boxCxcywh: [0.75, 0.25, 0.2, 0.2], score: 0.6 },
   { boxCxcywh: [0.5, 0.75, 0.3, 0.3], score: 0.3 },
-  { boxCxcywh: [Number.NaN, 0.5, 0.1, 0.1], score: 0.2 },
+  { boxCxcywh: [0.5, 0.5, 0.001, 0.5], score: 0.2 },
 ].map(({ boxCxcywh, score }) => ({ boxCxcywh: boxCxcywh as [number, number, number, number], score }))
 const CAPTIONS = ['a large red circle', 'a small blue star on the left', 'a green square', '']
 
