@@ -48,7 +48,10 @@ export async function buildGraphs(
   })
   const shape = { side, width: config.vision.hiddenSize }
   await writeGraph(job, 'image-tokens', async (g) => {
-    const tokens = await buildImageTokens(g, weights.at('img_txt_bridge'), shape)
+    const tokens = await buildImageTokens(g, weights.at('img_txt_bridge'), {
+      ...shape,
+      hiddenSize: config.llm.hiddenSize,
+    })
     return { image_tokens: { value: tokens, shape: [(side * side) / 4, config.llm.hiddenSize] } }
   })
   const regions = weights.at('region_encoder')
@@ -67,7 +70,13 @@ export async function buildGraphs(
   let bins = 0
   await writeGraph(job, 'region-head', async (g) => {
     const { patchSize } = config.vision
-    const built = await buildRegionHead(g, regions, { side, patchSize, imageSize, channels })
+    const built = await buildRegionHead(g, regions, {
+      side,
+      patchSize,
+      imageSize,
+      channels,
+      hiddenSize: config.llm.hiddenSize,
+    })
     bins = built.bins
     return { region_tokens: { value: built.tokens, shape: ['N', config.llm.hiddenSize] } }
   })
@@ -94,7 +103,7 @@ async function writeVisionEncoder(job: Job): Promise<number[]> {
 async function writeDecoder(job: Job): Promise<void> {
   const { llm, vocabSize } = job.config
   await writeGraph(job, 'decoder', async (g) => {
-    const { logits, present } = await buildDecoder(g, job.weights, llm)
+    const { logits, present } = await buildDecoder(g, job.weights, job.config)
     const outputs: Outputs = { logits: { value: logits, shape: ['B', vocabSize] } }
     for (const [layer, { key, value }] of present.entries()) {
       outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, llm.headSize, 'T'] }
@@ -104,8 +113,8 @@ async function writeDecoder(job: Job): Promise<void> {
   })
 }
 
-async function writeEmbeddings({ folder, weights, onBytes }: Job): Promise<void> {
-  const table = inputTable(weights)
+async function writeEmbeddings({ folder, weights, config, onBytes }: Job): Promise<void> {
+  const table = inputTable(weights, config)
   const file = await ExternalDataWriter.create(join(folder, EMBEDDINGS_FILE), EMBEDDINGS_FILE, (bytes) =>
     onBytes('token-embeddings', bytes),
   )

@@ -57,7 +57,12 @@ interface Run {
  * the flattened [B * T]); per layer `prefix_key.i` [1, G, d, P], `prefix_value.i` [1, G, P, d], shared by the whole
  * batch, and `past_key.i` [B, G, d, C], `past_value.i` [B, G, C, d]. P and C are at least 1: mask what is not there.
  */
-export async function buildDecoder(g: GraphBuilder, weights: Weights, llm: Llm): Promise<DecoderOutputs> {
+export async function buildDecoder(
+  g: GraphBuilder,
+  weights: Weights,
+  config: VocabularySizes,
+): Promise<DecoderOutputs> {
+  const { llm } = config
   const at = '/llm'
   const embeds = g.input('inputs_embeds', 'float32', ['B', 'T', llm.hiddenSize])
   const positions = g.input('position_ids', 'int64', ['B', 'T'])
@@ -113,20 +118,30 @@ export async function buildDecoder(g: GraphBuilder, weights: Weights, llm: Llm):
     x = await feedForward(g, `${at}/layers.${layer}/mlp`, attended.output, own, llm)
   }
   const last = gather(g, `${at}/last`, x, lastRows, 0) // [B, H]
-  const norm = { weight: weights.source('llm.model.norm.weight'), epsilon: llm.rmsNormEps }
+  const norm = { weight: weights.source('llm.model.norm.weight', [llm.hiddenSize]), epsilon: llm.rmsNormEps }
   const normed = await rmsNorm(g, `${at}/norm`, last, norm)
-  return { logits: await linear(g, `${at}/lm_head`, normed, { weight: outputTable(weights, llm) }), present }
+  return { logits: await linear(g, `${at}/lm_head`, normed, { weight: outputTable(weights, config) }), present }
 }
 
 /** Both halves of the vocabulary as one matrix. */
-function outputTable(weights: Weights, llm: Llm): WeightSource {
-  const own = weights.has('llm.lm_head.weight') || !llm.tieWordEmbeddings
-  return weights.stacked(own ? 'llm.lm_head.weight' : 'llm.model.embed_tokens.weight', 'extra_lm_head.weight')
+function outputTable(weights: Weights, config: VocabularySizes): WeightSource {
+  const own = weights.has('llm.lm_head.weight') || !config.llm.tieWordEmbeddings
+  return vocabularyTable(weights, own ? 'llm.lm_head.weight' : EMBEDDINGS, 'extra_lm_head.weight', config)
 }
 
 /** The rows of `input_ids`: the language model's own vocabulary, then Groma's tokens. */
-export function inputTable(weights: Weights): WeightSource {
-  return weights.stacked('llm.model.embed_tokens.weight', 'new_input_embs.weight')
+export function inputTable(weights: Weights, config: VocabularySizes): WeightSource {
+  return vocabularyTable(weights, EMBEDDINGS, 'new_input_embs.weight', config)
+}
+
+const EMBEDDINGS = 'llm.model.embed_tokens.weight'
+type VocabularySizes = Pick<GromaConfig, 'llm' | 'newTokenCount'>
+
+function vocabularyTable(weights: Weights, base: string, added: string, { llm, newTokenCount }: VocabularySizes) {
+  return weights.stacked(
+    { name: base, expected: [llm.vocabSize, llm.hiddenSize] },
+    { name: added, expected: [newTokenCount, llm.hiddenSize] },
+  )
 }
 
 /**
@@ -147,12 +162,20 @@ async function selfAttention(
   run: Run,
   earlier: readonly LayerCache[],
 ): Promise<{ output: Value; present: LayerCache }> {
-  const { headCount: heads, kvHeadCount: groups, headSize, rmsNormEps: epsilon } = run.llm
+  const { headCount: heads, kvHeadCount: groups, headSize, hiddenSize, rmsNormEps: epsilon } = run.llm
   const own = weights.at('self_attn')
-  const normed = await rmsNorm(g, `${at}/input_norm`, x, { weight: weights.source('input_layernorm.weight'), epsilon })
-  const packed = await linear(g, `${at}/attn/qkv_proj`, normed, own.packed('q_proj', 'k_proj', 'v_proj'))
+  const normed = await rmsNorm(g, `${at}/input_norm`, x, {
+    weight: weights.source('input_layernorm.weight', [hiddenSize]),
+    epsilon,
+  })
   const lengths = [heads * headSize, groups * headSize, groups * headSize]
-  const [query, key, value] = split(g, `${at}/attn/qkv`, packed, 1, ...lengths)
+  const projections = ['q_proj', 'k_proj', 'v_proj'].map((name, i) => ({
+    name: `${name}.weight`,
+    expected: [lengths[i]!, hiddenSize],
+  }))
+  const weight = own.stacked(...projections)
+  const qkv = await linear(g, `${at}/attn/qkv_proj`, normed, { weight })
+  const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, ...lengths)
 
   const perHead = (name: string, rows: Value, shape: Value) =>
     transpose(g, `${at}/attn/${name}`, g.node('Reshape', `${at}/attn/${name}`, [rows, shape]), 0, 2, 1, 3)
@@ -188,19 +211,26 @@ async function selfAttention(
     -1,
     heads * headSize,
   )
-  const projected = await linear(g, `${at}/attn/o_proj`, rows, own.affine('o_proj'))
+  const projected = await linear(g, `${at}/attn/o_proj`, rows, own.matrix('o_proj', [hiddenSize, heads * headSize]))
   return { output: add(g, `${at}/attn/residual`, x, projected), present }
 }
 
 /** x + down(silu(gate(norm x)) * up(norm x)). */
 async function feedForward(g: GraphBuilder, at: string, x: Value, weights: Weights, llm: Llm): Promise<Value> {
-  const norm = { weight: weights.source('post_attention_layernorm.weight'), epsilon: llm.rmsNormEps }
+  const norm = { weight: weights.source('post_attention_layernorm.weight', [llm.hiddenSize]), epsilon: llm.rmsNormEps }
   const normed = await rmsNorm(g, `${at}/norm`, x, norm)
   const own = weights.at('mlp')
-  const packed = await linear(g, `${at}/gate_up_proj`, normed, own.packed('gate_proj', 'up_proj')) // [B T, 2 I]
+  const expected = [llm.intermediateSize, llm.hiddenSize]
+  const weight = own.stacked({ name: 'gate_proj.weight', expected }, { name: 'up_proj.weight', expected })
+  const packed = await linear(g, `${at}/gate_up_proj`, normed, { weight }) // [B T, 2 I]
   const [gate, up] = split(g, `${at}/gate_up`, packed, 1, llm.intermediateSize, llm.intermediateSize)
   const active = mul(g, `${at}/silu`, gate!, sigmoid(g, `${at}/silu`, gate!))
-  const contracted = await linear(g, `${at}/down_proj`, mul(g, `${at}/gated`, active, up!), own.affine('down_proj'))
+  const contracted = await linear(
+    g,
+    `${at}/down_proj`,
+    mul(g, `${at}/gated`, active, up!),
+    own.matrix('down_proj', [llm.hiddenSize, llm.intermediateSize]),
+  )
   return add(g, `${at}/residual`, x, contracted)
 }
 

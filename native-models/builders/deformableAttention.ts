@@ -37,10 +37,15 @@ export async function deformableAttention(
   const samples = levels.length * points
   const size = width / heads
 
-  const projected = await linear(g, `${at}/value_proj`, values, weights.affine('value_proj')) // [T, C]
+  const projected = await linear(g, `${at}/value_proj`, values, weights.affine('value_proj', [width, width])) // [T, C]
   const perLevel = split(g, `${at}/values`, projected, 0, ...levels.map(({ height, width }) => height * width))
 
-  const offsets = await linear(g, `${at}/sampling_offsets`, query, weights.affine('sampling_offsets'))
+  const offsets = await linear(
+    g,
+    `${at}/sampling_offsets`,
+    query,
+    weights.affine('sampling_offsets', [heads * samples * 2, width]),
+  )
   const perHead = reshape(g, `${at}/offsets`, offsets, -1, heads, levels.length, points, 2)
   const levelFirst = transpose(g, `${at}/offsets`, perHead, 2, 1, 0, 3, 4) // [L, h, Q, p, 2]
   const levelOffsets = split(g, `${at}/offsets`, levelFirst, 0, ...levels.map(() => 1))
@@ -55,7 +60,12 @@ export async function deformableAttention(
     return gridSample(g, name, map, grid, false) // [h, C/h, Q, p]
   })
 
-  const logits = await linear(g, `${at}/attention_weights`, query, weights.affine('attention_weights'))
+  const logits = await linear(
+    g,
+    `${at}/attention_weights`,
+    query,
+    weights.affine('attention_weights', [heads * samples, width]),
+  )
   const shares = softmax(g, `${at}/shares`, reshape(g, `${at}/shares`, logits, -1, heads, samples)) // [Q, h, L p]
   const sharesOfHead = transpose(g, `${at}/shares_of_head`, shares, 1, 0, 2) // [h, Q, L p]
   const broadcastable = reshape(g, `${at}/shares_of_head`, sharesOfHead, heads, 1, -1, samples)
@@ -63,5 +73,5 @@ export async function deformableAttention(
   const all = concat(g, `${at}/samples`, 3, ...sampled) // [h, C/h, Q, L p]
   const mixed = sumOverLast(g, `${at}/mix`, mul(g, `${at}/mix`, all, broadcastable)) // [h, C/h, Q]
   const merged = reshape(g, `${at}/merge`, transpose(g, `${at}/merge`, mixed, 2, 0, 1), -1, width) // [Q, C]
-  return linear(g, `${at}/output_proj`, merged, weights.affine('output_proj'))
+  return linear(g, `${at}/output_proj`, merged, weights.affine('output_proj', [width, width]))
 }

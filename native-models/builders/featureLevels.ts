@@ -60,11 +60,15 @@ export async function buildLevel(
   for (const [index, { kind: step, ...options }] of steps.entries()) {
     const name = `${at}/${index}`
     if (step === 'gelu') x = gelu(g, name, x)
-    else if (step === 'norm') x = await channelNorm(g, name, x, weights.affine(`${index}`), { channels, side })
+    else if (step === 'norm')
+      x = await channelNorm(g, name, x, weights.affine(`${index}`, [channels]), { channels, side })
     else if (step === 'double') {
       channels = weights.dim(`${index}.weight`, 1)
       side *= 2
-      x = await doublingConvTranspose(g, name, x, weights.affine(`${index}`))
+      x = await doublingConvTranspose(g, name, x, {
+        weight: weights.source(`${index}.weight`),
+        bias: weights.source(`${index}.bias`, [channels]),
+      })
     } else {
       channels = weights.dim(`${index}.weight`, 0)
       x = await conv(g, name, x, { ...weights.affine(`${index}`), ...options })

@@ -13,7 +13,7 @@ import type { Weights } from './weights.ts'
 export async function buildImageTokens(
   g: GraphBuilder,
   bridge: Weights,
-  { side, width }: { side: number; width: number },
+  { side, width, hiddenSize }: { side: number; width: number; hiddenSize: number },
 ): Promise<Value> {
   const at = '/bridge'
   const half = side / 2
@@ -22,6 +22,6 @@ export async function buildImageTokens(
   const blocks = reshape(g, `${at}/blocks`, patches, half, 2, half, 2, width) // (row, its parity, column, its parity)
   const columnFirst = transpose(g, `${at}/blocks`, blocks, 0, 2, 3, 1, 4) // [s/2, s/2, column parity, row parity, C]
   const joined = reshape(g, `${at}/join`, columnFirst, half * half, 4 * width) // [P/4, 4C]
-  const hidden = gelu(g, at, await linear(g, `${at}/0`, joined, bridge.affine('0')))
-  return linear(g, `${at}/2`, hidden, bridge.affine('2')) // [P/4, H]
+  const hidden = gelu(g, at, await linear(g, `${at}/0`, joined, bridge.affine('0', [hiddenSize, 4 * width])))
+  return linear(g, `${at}/2`, hidden, bridge.affine('2', [hiddenSize, hiddenSize])) // [P/4, H]
 }

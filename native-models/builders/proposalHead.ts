@@ -125,7 +125,7 @@ async function buildEncoder(
       unit: (level) => units[level]!,
     })
     x = await addAndNorm(g, `${at}/self_attn_layer_norm`, x, attended, own)
-    x = await feedForward(g, at, x, own, detector)
+    x = await feedForward(g, at, x, own, detector, detector.encoderFfnSize)
   }
   return x
 }
@@ -173,12 +173,12 @@ async function selectAnchors(
   const counted = valid.includes(0)
     ? mul(g, `${at}/valid`, encoded, await g.floats(`${at}/valid`, valid, [tokens, 1]))
     : encoded
-  const projected = await linear(g, `${at}/enc_output`, counted, weights.affine('enc_output'))
+  const projected = await linear(g, `${at}/enc_output`, counted, weights.affine('enc_output', [width, width]))
   const normed = await layerNorm(g, `${at}/enc_output_norm`, projected, {
-    ...weights.affine('enc_output_norm'),
+    ...weights.affine('enc_output_norm', [width]),
     epsilon: EPSILON,
   })
-  const classes = await linear(g, `${at}/class_embed_enc`, normed, weights.affine('class_embed_enc')) // [T, 1]
+  const classes = await linear(g, `${at}/class_embed_enc`, normed, weights.affine('class_embed_enc', [1, width])) // [T, 1]
   const [, ranked] = g.nodes('TopK', at, [reshape(g, `${at}/classes`, classes, tokens), g.integers(proposalCount)], {
     attributes: { axis: int(0), largest: int(1), sorted: int(1) }, // ties: the lower index first
     outputCount: 2,
@@ -194,9 +194,9 @@ async function selectAnchors(
     unsqueeze(g, `${at}/waves.${i}`, op(g, `${at}/waves.${i}`, angles), 3),
   )
   const embedding = reshape(g, `${at}/embedding`, concat(g, `${at}/embedding`, 3, ...pairs), proposalCount, 2 * width)
-  const transformed = await linear(g, `${at}/pos_trans`, embedding, weights.affine('pos_trans')) // [Q, 2d]
+  const transformed = await linear(g, `${at}/pos_trans`, embedding, weights.affine('pos_trans', [2 * width, 2 * width])) // [Q, 2d]
   const positions = await layerNorm(g, `${at}/pos_trans_norm`, transformed, {
-    ...weights.affine('pos_trans_norm'),
+    ...weights.affine('pos_trans_norm', [2 * width]),
     epsilon: EPSILON,
   })
   return { reference, positions: slice(g, `${at}/positions`, positions, 1, 0, width) }
@@ -218,7 +218,7 @@ async function buildDecoder(
   levels: readonly Level[],
 ): Promise<ProposalOutputs> {
   const { hiddenSize: width, decoderHeadCount: heads, decoderPointCount: points, proposalCount } = detector
-  const content = weights.source('query_position_embeddings.weight')
+  const content = weights.source('query_position_embeddings.weight', [detector.queryCount, width])
   const all = await g.weight('/decoder/queries', content)
   let x = content.shape[0] === proposalCount ? all : slice(g, '/decoder/queries', all, 0, 0, proposalCount)
 
@@ -241,7 +241,7 @@ async function buildDecoder(
     const own = weights.at('decoder.layers').at(layer)
     const placed = add(g, `${at}/self_attn/query`, x, positions)
     const project = (name: string, input: Value) =>
-      linear(g, `${at}/self_attn/${name}`, input, own.at('self_attn').affine(name))
+      linear(g, `${at}/self_attn/${name}`, input, own.at('self_attn').affine(name, [width, width]))
     const mixed = attention(
       g,
       `${at}/self_attn`,
@@ -264,10 +264,10 @@ async function buildDecoder(
       unit: () => unit,
     })
     x = await addAndNorm(g, `${at}/encoder_attn_layer_norm`, x, attended, own)
-    x = await feedForward(g, at, x, own, detector)
+    x = await feedForward(g, at, x, own, detector, detector.decoderFfnSize)
     hidden.push(x)
   }
-  return buildHeads(g, weights, hidden, reference)
+  return buildHeads(g, weights, hidden, reference, width)
 }
 
 /** The last layer's boxes refine those of the layer before it (of the anchors, where there is only one layer). */
@@ -276,6 +276,7 @@ async function buildHeads(
   weights: Weights,
   hidden: readonly Value[],
   reference: Value,
+  width: number,
 ): Promise<ProposalOutputs> {
   const last = hidden.length - 1
   let logits = inverseSigmoid(g, '/heads/reference', reference)
@@ -284,7 +285,8 @@ async function buildHeads(
     const delta = await boxHead(g, at, hidden[layer]!, weights.at('bbox_embed').at(layer))
     const boxes = sigmoid(g, at, add(g, at, delta, logits))
     if (layer === last) {
-      const embed = (name: string) => linear(g, `/heads/${name}`, hidden[last]!, weights.at(name).affine(`${last}`)) // [Q, 1]
+      const embed = (name: string) =>
+        linear(g, `/heads/${name}`, hidden[last]!, weights.at(name).affine(`${last}`, [1, width])) // [Q, 1]
       return { boxes, logitCoco: await embed('class_embed_coco'), logitSa1b: await embed('class_embed_sa1b') }
     }
     logits = inverseSigmoid(g, at, boxes)
@@ -313,10 +315,11 @@ async function feedForward(
   x: Value,
   weights: Weights,
   detector: Detector,
+  ffnSize: number,
 ): Promise<Value> {
-  const expanded = await linear(g, `${at}/fc1`, x, weights.affine('fc1'))
+  const expanded = await linear(g, `${at}/fc1`, x, weights.affine('fc1', [ffnSize, detector.hiddenSize]))
   const active = activations[detector.activation](g, `${at}/activation`, expanded)
-  const contracted = await linear(g, `${at}/fc2`, active, weights.affine('fc2'))
+  const contracted = await linear(g, `${at}/fc2`, active, weights.affine('fc2', [detector.hiddenSize, ffnSize]))
   return addAndNorm(g, `${at}/final_layer_norm`, x, contracted, weights)
 }
 

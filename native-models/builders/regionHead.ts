@@ -14,6 +14,8 @@ export interface RegionHeadShape {
   side: number
   patchSize: number
   imageSize: number
+  /** of the language model */
+  hiddenSize: number
   /** of the region maps */
   channels: number
 }
@@ -50,7 +52,10 @@ export async function buildRegionHead(
     const map = g.input(`map.${level}`, 'float32', [length, channels, length])
     const stride = shape.patchSize / (scale * SCALE_ODDITY)
     const aligned = await roiAlign(g, at, map, corners, { bins, length, channels, spatialScale: 1 / stride })
-    const convolved = await conv(g, `${at}/pconv`, aligned, { ...roi.affine(`pconvs.${level}`), padding: 1 })
+    const convolved = await conv(g, `${at}/pconv`, aligned, {
+      ...roi.affine(`pconvs.${level}`, [channels, channels, 3, 3]),
+      padding: 1,
+    })
     pooled = pooled === undefined ? convolved : add(g, `${at}/sum`, pooled, convolved)
   }
   const flat = reshape(g, '/roi/flatten', relu(g, '/roi', pooled!), -1, channels * bins * bins)
@@ -69,5 +74,13 @@ export async function buildRegionHead(
     })
   }
   const joined = add(g, '/roi/position', features, position)
-  return { tokens: await linear(g, '/roi/updims', joined, roi.affine('updims')), bins }
+  return {
+    tokens: await linear(
+      g,
+      '/roi/updims',
+      joined,
+      roi.affine('updims', [shape.hiddenSize, roi.dim('flatten_linear.weight', 0)]),
+    ),
+    bins,
+  }
 }

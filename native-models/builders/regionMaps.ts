@@ -36,7 +36,12 @@ export async function buildRegionMaps(
     const patches = slice(g, `${at}/patches`, state, 0, 1, 1 + side * side) // [P, C]
     const map = reshape(g, `${at}/map`, transpose(g, `${at}/map`, patches, 1, 0), 1, width, side, side)
     const placed = concat(g, `${at}/placed`, 1, map, ramps) // [1, C + 2, side, side]
-    const projected = await conv(g, `${at}/input_conv`, placed, fuse.affine(`input_conv.${level}`))
+    const projected = await conv(
+      g,
+      `${at}/input_conv`,
+      placed,
+      fuse.affine(`input_conv.${level}`, [channels, width + 2, 1, 1]),
+    )
     const length = side * scale
     maps.push(scale === 1 ? projected : resizeAlignCorners(g, at, projected, [1, channels, length, length]))
   }
@@ -69,7 +74,7 @@ async function fuseRound(
   const parts = maps.map((map, level) =>
     split(g, `${at}/level.${level}/parts`, map, 1, channels - 2 * quarter, quarter, quarter),
   )
-  const weight = await g.weight(`${at}/conv/weight`, weights.source('conv.weight'))
+  const weight = await g.weight(`${at}/conv/weight`, weights.source('conv.weight', [channels, channels, 3, 3]))
   const fused: Value[] = []
   for (const [level, scale] of REGION_LEVEL_SCALES.entries()) {
     const name = `${at}/level.${level}`
@@ -86,8 +91,8 @@ async function fuseRound(
       groups: GROUPS,
       epsilon: EPSILON,
       shape: [1, channels, length, length],
-      weight: weights.source('gn.weight'),
-      bias: weights.source('gn.bias'),
+      weight: weights.source('gn.weight', [channels]),
+      bias: weights.source('gn.bias', [channels]),
     })
     fused.push(relu(g, name, normed))
   }

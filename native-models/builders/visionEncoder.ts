@@ -26,11 +26,14 @@ export async function buildVisionEncoder(
   const pixels = g.input('pixel_values', 'float32', [1, 3, imageSize, imageSize])
 
   const patches = await conv(g, `${at}/embeddings/projection`, pixels, {
-    ...embeddings.affine('patch_embeddings.projection'),
+    ...embeddings.affine('patch_embeddings.projection', [width, vision.channelCount, patchSize, patchSize]),
     stride: patchSize,
   }) // [1, C, side, side]
   const rows = transpose(g, `${at}/embeddings/rows`, reshape(g, `${at}/embeddings/rows`, patches, width, -1), 1, 0)
-  const cls = await g.weight(`${at}/embeddings/cls_token`, { ...embeddings.source('cls_token'), shape: [1, width] })
+  const cls = await g.weight(`${at}/embeddings/cls_token`, {
+    ...embeddings.source('cls_token', [1, 1, width]),
+    shape: [1, width],
+  })
   const tokens = concat(g, `${at}/embeddings`, 0, cls, rows) // [1 + P, C]
 
   const stored = await embeddings.read('position_embeddings')
@@ -56,29 +59,37 @@ async function encoderLayer(
   at: string,
   x: Value,
   weights: Weights,
-  { hiddenSize: width, headCount: heads, layerNormEps: epsilon }: GromaConfig['vision'],
+  { hiddenSize: width, headCount: heads, mlpSize, qkvBias, layerNormEps: epsilon }: GromaConfig['vision'],
 ): Promise<Value> {
-  const normed = await layerNorm(g, `${at}/norm1`, x, { ...weights.affine('norm1'), epsilon })
-  const projections = weights.at('attention.attention').packed('query', 'key', 'value')
+  const normed = await layerNorm(g, `${at}/norm1`, x, { ...weights.affine('norm1', [width]), epsilon })
+  const stack = (kind: 'weight' | 'bias', expected: readonly number[]) =>
+    weights
+      .at('attention.attention')
+      .stacked(...['query', 'key', 'value'].map((name) => ({ name: `${name}.${kind}`, expected })))
+  const projections = { weight: stack('weight', [width, width]), ...(qkvBias ? { bias: stack('bias', [width]) } : {}) }
   const qkv = await linear(g, `${at}/attn/qkv`, normed, projections) // [1 + P, 3C]
   const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, width, width, width)
   const mixed = attention(g, `${at}/attn`, { query: query!, key: key!, value: value! }, { heads, width })
-  const attended = await linear(g, `${at}/attn/dense`, mixed, weights.affine('attention.output.dense'))
+  const attended = await linear(g, `${at}/attn/dense`, mixed, weights.affine('attention.output.dense', [width, width]))
   const middle = add(
     g,
     `${at}/attn`,
     x,
-    await scaled(g, `${at}/scale1`, attended, weights.source('layer_scale1.lambda1')),
+    await scaled(g, `${at}/scale1`, attended, weights.source('layer_scale1.lambda1', [width])),
   )
 
-  const normed2 = await layerNorm(g, `${at}/norm2`, middle, { ...weights.affine('norm2'), epsilon })
-  const expanded = gelu(g, `${at}/mlp`, await linear(g, `${at}/mlp/fc1`, normed2, weights.affine('mlp.fc1')))
-  const contracted = await linear(g, `${at}/mlp/fc2`, expanded, weights.affine('mlp.fc2'))
+  const normed2 = await layerNorm(g, `${at}/norm2`, middle, { ...weights.affine('norm2', [width]), epsilon })
+  const expanded = gelu(
+    g,
+    `${at}/mlp`,
+    await linear(g, `${at}/mlp/fc1`, normed2, weights.affine('mlp.fc1', [mlpSize, width])),
+  )
+  const contracted = await linear(g, `${at}/mlp/fc2`, expanded, weights.affine('mlp.fc2', [width, mlpSize]))
   return add(
     g,
     `${at}/mlp`,
     middle,
-    await scaled(g, `${at}/scale2`, contracted, weights.source('layer_scale2.lambda1')),
+    await scaled(g, `${at}/scale2`, contracted, weights.source('layer_scale2.lambda1', [width])),
   )
 }
 

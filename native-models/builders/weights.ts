@@ -44,45 +44,37 @@ export class Weights {
     return this.#checkpoint.readFloat32(this.#prefix + name)
   }
 
-  /** One tensor; `expected` states the shape that the graph needs, where the graph cannot adapt. */
+  /** One tensor; `expected` states the shape that the configuration asks for, where the graph cannot adapt. */
   source(name: string, expected?: readonly number[]): WeightSource {
     const shape = this.shape(name)
-    if (expected && (expected.length !== shape.length || expected.some((length, axis) => length !== shape[axis]))) {
+    if (expected && expected.join() !== shape.join()) {
       const found = `[${shape.join(', ')}] where the configuration asks for [${expected.join(', ')}]`
       throw new GromaError('CHECKPOINT_INVALID', `tensor ${this.#prefix}${name} has shape ${found}`)
     }
     return { shape, parts: () => this.#slices(name, shape) }
   }
 
-  /** Several tensors stacked along their first axis. */
-  stacked(...names: string[]): WeightSource {
-    const shapes = names.map((name) => this.shape(name))
-    const rows = shapes.reduce((sum, shape) => sum + shape[0]!, 0)
-    const rest = shapes[0]!.slice(1)
-    if (shapes.some((shape) => shape.length !== rest.length + 1 || rest.some((n, axis) => n !== shape[axis + 1]))) {
-      throw new GromaError('CHECKPOINT_INVALID', `tensors ${names.join(', ')} of ${this.#prefix} do not stack`)
-    }
-    const slices = this.#slices.bind(this)
+  /** `weight` and `bias` of a module. */
+  affine(module: string, expected?: readonly number[]): { weight: WeightSource; bias: WeightSource } {
+    const weight = this.source(`${module}.weight`, expected)
+    return { weight, bias: this.source(`${module}.bias`, weight.shape.slice(0, 1)) }
+  }
+
+  /** `weight` of a module that has no bias. */
+  matrix(module: string, expected?: readonly number[]): { weight: WeightSource } {
+    return { weight: this.source(`${module}.weight`, expected) }
+  }
+
+  /** Tensors with rows of one length, stacked along their first axis. */
+  stacked(...tensors: readonly { name: string; expected: readonly number[] }[]): WeightSource {
+    const sources = tensors.map(({ name, expected }) => this.source(name, expected))
+    const rows = sources.reduce((sum, { shape }) => sum + shape[0]!, 0)
     return {
-      shape: [rows, ...rest],
+      shape: [rows, ...sources[0]!.shape.slice(1)],
       async *parts() {
-        for (const [index, name] of names.entries()) yield* slices(name, shapes[index]!)
+        for (const source of sources) yield* source.parts()
       },
     }
-  }
-
-  /** `weight` and, where there is one, `bias` of a module. */
-  affine(module: string): { weight: WeightSource; bias?: WeightSource } {
-    const weight = this.source(`${module}.weight`)
-    const bias = `${module}.bias`
-    return this.has(bias) ? { weight, bias: this.source(bias) } : { weight }
-  }
-
-  /** As `affine`, for modules that a graph runs as one: their outputs come side by side. */
-  packed(...modules: string[]): { weight: WeightSource; bias?: WeightSource } {
-    const weight = this.stacked(...modules.map((module) => `${module}.weight`))
-    const biases = modules.map((module) => `${module}.bias`)
-    return biases.every((bias) => this.has(bias)) ? { weight, bias: this.stacked(...biases) } : { weight }
   }
 
   async *#slices(name: string, shape: readonly number[]): AsyncGenerator<Float32Array> {
