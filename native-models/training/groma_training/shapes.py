@@ -108,6 +108,6 @@ def outline(shape: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         turn = 0.0 if upright else rng.uniform(-0.6, 0.6) if rng.random() < 0.6 else turn
     else:
         raise ValueError(shape)
-    if shape != "heart" and rng.random() < 0.15:
-        p = _round_corners(p, rng.uniform(0.04, 0.12))
+    if shape in ("square", "triangle", "star", "cross") and rng.random() < 0.15:
+        p = _round_corners(p, rng.uniform(0.03, 0.09))
     return _rotate(p, turn), hole

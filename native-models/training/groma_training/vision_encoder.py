@@ -150,35 +150,61 @@ class VisionEncoder(nn.Module):
         return states
 
 
-def initialise(encoder: VisionEncoder) -> None:
-    """Start values: 2-D sine-cosine positions, query/key weights that prefer near neighbours.
+# Where each head first looks, in patches (row, column), by layer; later layers repeat the last row.
+LOOKS = (
+    ((-1, 0), (1, 0), (0, -1), (0, 1)),
+    ((-1, -1), (-1, 1), (1, -1), (1, 1)),
+    ((-2, 0), (2, 0), (0, -2), (0, 2)),
+    ((-2, -2), (-2, 2), (2, -2), (2, 2)),
+    ((0, 0), (0, 0), (0, 0), (0, 0)),
+)
 
-    The position code of a near patch has a high dot product with one's own, so
-    a query/key pair that both read the position code makes a head local.
+
+def initialise(encoder: VisionEncoder) -> None:
+    """Start values: a 2-D sine-cosine position code and query/key weights that make heads look near by.
+
+    The code has the first half of the channels to itself: nothing else writes there at the start.
+    The code of a place shifted by some patches is a rotation of the code of the place, so a query
+    that reads the rotated code and a key that reads the plain one attend at that shift.
     """
     cfg, c, g = encoder.cfg, encoder.cfg.hidden_size, encoder.cfg.grid
+    own = c // 2  # channels of the position code
     for m in encoder.modules():
         if isinstance(m, nn.Linear):
-            nn.init.trunc_normal_(m.weight, std=0.06)
+            nn.init.trunc_normal_(m.weight, std=0.7 * m.in_features**-0.5)
             nn.init.zeros_(m.bias)
-    nn.init.trunc_normal_(encoder.embeddings.patch_embeddings.projection.weight, std=0.04)
-    nn.init.zeros_(encoder.embeddings.patch_embeddings.projection.bias)
+    patch = encoder.embeddings.patch_embeddings.projection
+    nn.init.trunc_normal_(patch.weight, std=0.02)
+    nn.init.zeros_(patch.bias)
     nn.init.normal_(encoder.embeddings.cls_token, std=0.02)
-    k = c // 4
-    wave = 2.2 ** -(torch.arange(k) * (6.0 / k)) * 1.6  # radians a patch, 1.6 .. 0.014
+    k = own // 4
+    wave = 2.0 * 0.05 ** (torch.arange(k) / (k - 1))  # radians a patch: 2.0 .. 0.1
     yy, xx = torch.meshgrid(torch.arange(g).float(), torch.arange(g).float(), indexing="ij")
     code = torch.cat(
         [f(v.reshape(-1, 1) * wave) for v in (yy, xx) for f in (torch.sin, torch.cos)], 1
-    )  # [g*g, C]
+    )  # [g*g, own]: sin y, cos y, sin x, cos x
+
+    def shift(dy: float, dx: float) -> torch.Tensor:
+        """Matrix [own,own] that takes the code of a place to the code of the place moved by dy, dx."""
+        blocks = []
+        for d in (dy, dx):
+            co, si = torch.diag((wave * d).cos()), torch.diag((wave * d).sin())
+            blocks.append(torch.cat([torch.cat([co, si], 1), torch.cat([-si, co], 1)]))
+        return torch.block_diag(*blocks)
+
+    d = c // cfg.num_attention_heads
+    sharp = (1.6, 1.6, 1.4, 1.4, 0.9)
     with torch.no_grad():
-        encoder.embeddings.position_embeddings[0, 1:] = code * 0.5
+        encoder.embeddings.position_embeddings[0, 1:, :own] = 1.4 * code
+        patch.weight[:own] = 0
         for i, layer in enumerate(encoder.encoder.layer):
-            att = layer.attention.attention
-            d = c // cfg.num_attention_heads
-            strength = (1.6, 1.3, 1.0, 0.6, 0.4)[min(i, 4)]
+            layer.attention.output.dense.weight[:own] = 0
+            layer.mlp.fc2.weight[:own] = 0
+            att, look = layer.attention.attention, LOOKS[min(i, len(LOOKS) - 1)]
+            att.query.weight *= 0.2
+            att.key.weight *= 0.2
             for h in range(cfg.num_attention_heads):
-                # an orthogonal read of the position code, shared by query and key
-                q = torch.linalg.qr(torch.randn(c, d))[0].t()
+                q = sharp[min(i, 4)] * torch.linalg.qr(torch.randn(own, d))[0].t()
                 rows = slice(h * d, (h + 1) * d)
-                att.query.weight[rows] += strength * q
-                att.key.weight[rows] += strength * q
+                att.query.weight[rows, :own] += q @ shift(*look[h % len(look)])
+                att.key.weight[rows, :own] += q

@@ -1,0 +1,90 @@
+"""Time-based schedule, running averages, checkpoints of a phase."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+MEAN = torch.tensor([0.485, 0.456, 0.406])
+STD = torch.tensor([0.229, 0.224, 0.225])
+
+
+def normalise(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 [B,H,W,3] -> float [B,3,H,W], ImageNet's mean and std."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
+    return ((x - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
+
+
+class Clock:
+    """Progress in minutes of training, resumable; learning rate: warm-up, then cosine to 2 %."""
+
+    def __init__(self, minutes: float, bf16: bool | None = None):
+        import os
+
+        self.minutes, self.spent, self.steps = minutes, 0.0, 0
+        self._mark = time.monotonic()
+        self.bf16 = bool(int(os.environ.get("GROMA_BF16", "0"))) if bf16 is None else bf16
+
+    def step(self) -> None:
+        now = time.monotonic()
+        self.spent += (now - self._mark) / 60
+        self._mark = now
+        self.steps += 1
+
+    def start(self) -> None:
+        self._mark = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.spent / self.minutes)
+
+    @property
+    def done(self) -> bool:
+        return self.progress >= 1.0
+
+    def rate(self, lr: float, warm: int = 100) -> float:
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress))
+        return lr * cosine * min(1.0, (self.steps + 1) / warm)
+
+    def state_dict(self):
+        return {"spent": self.spent, "steps": self.steps}
+
+    def load_state_dict(self, d) -> None:
+        self.spent, self.steps = d["spent"], d["steps"]
+        self.start()
+
+    def __str__(self) -> str:
+        return f"step {self.steps} min {self.spent:.2f}/{self.minutes:g}"
+
+
+class Running:
+    def __init__(self, keep: float = 0.98):
+        self.keep, self.values = keep, {}
+
+    def add(self, **kw: float) -> None:
+        for k, v in kw.items():
+            if v == v:
+                self.values[k] = self.keep * self.values[k] + (1 - self.keep) * v if k in self.values else v
+
+    def __str__(self) -> str:
+        return " ".join(f"{k} {v:.3f}" for k, v in self.values.items())
+
+
+def save(path: Path, **parts) -> None:
+    temp = path.with_suffix(".tmp")
+    torch.save({k: v.state_dict() for k, v in parts.items()}, temp)
+    temp.replace(path)
+
+
+def load(path: Path, **parts) -> bool:
+    """Resume from path if it is there."""
+    if not path.exists():
+        return False
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    for k, v in parts.items():
+        v.load_state_dict(found[k])
+    return True
