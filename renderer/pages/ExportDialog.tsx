@@ -70,6 +70,7 @@ export function ExportDialog() {
               disabled={abort !== null}
               id="export-path"
               onChange={(event) => setPath(event.target.value)}
+              onFocus={(event) => event.target.select()}
               spellCheck={false}
               type="text"
               value={path}

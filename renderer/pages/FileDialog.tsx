@@ -1,6 +1,6 @@
 /** Browses this machine's folders in served mode, where there is no native dialog. */
 import { ArrowUp, File, Folder, Image, ScrollText } from 'lucide-react'
-import { useCallback, useEffect, useState } from 'react'
+import { useCallback, useEffect, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { Output } from '../../electron/contract/api.ts'
 import { openFolder, openProject } from '../actions/project.ts'
@@ -26,12 +26,15 @@ function FileDialog({ kind }: { kind: 'folder' | 'project' }) {
   const [problem, setProblem] = useState<string | null>(null)
   const [places, setPlaces] = useState<Output<'app.info'> | null>(null)
   const [busy, setBusy] = useState(false)
+  /** The first listing must not overwrite what is being typed. */
+  const typed = useRef(false)
 
   const go = useCallback(async (to: string) => {
     try {
       const next = await client().call('files.list', { path: to })
       setListing(next)
-      setPath(next.path)
+      if (!typed.current) setPath(next.path)
+      typed.current = false
       setChosen(null)
       setProblem(null)
     } catch (error) {
@@ -91,7 +94,9 @@ function FileDialog({ kind }: { kind: 'folder' | 'project' }) {
         className="with-button"
         onSubmit={(event) => {
           event.preventDefault()
-          if (path.endsWith('.gromatic')) void open(path)
+          typed.current = false
+          // Enter lists what was typed, Enter again opens what is listed
+          if (path.endsWith('.gromatic') || (kind === 'folder' && path === listing?.path)) void open(path)
           else void go(path)
         }}
       >
@@ -107,7 +112,11 @@ function FileDialog({ kind }: { kind: 'folder' | 'project' }) {
         <input
           aria-label={t('files.path')}
           className="field"
-          onChange={(event) => setPath(event.target.value)}
+          onChange={(event) => {
+            typed.current = true
+            setPath(event.target.value)
+          }}
+          onFocus={(event) => event.target.select()}
           spellCheck={false}
           type="text"
           value={path}

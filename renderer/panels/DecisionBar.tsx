@@ -216,8 +216,11 @@ function NothingInQuestion({ imageId }: { imageId: number }) {
   }
   const below = regions.filter((r) => r.status === 'proposed' && (r.modelScore ?? 1) < threshold - EPSILON).length
   return (
-    <Row title={t(regions.length === 0 ? 'bar.nothingFound' : 'bar.allDecided')}>
-      {below > 0 ? <span className="hint dim">{t('bar.below', { count: below })}</span> : null}
+    <Row
+      title={
+        below > 0 ? t('bar.below', { count: below }) : t(regions.length === 0 ? 'bar.nothingFound' : 'bar.allDecided')
+      }
+    >
       <KeyButton command="draw" name={t('bar.drawIt')} />
       <KeyButton command="find" name={t('bar.findIt')} />
       {image.done ? (
