@@ -94,7 +94,7 @@ async function writeVisionEncoder(job: Job): Promise<number[]> {
     const shape = [1 + side * side, config.vision.hiddenSize]
     const outputs = (indices: readonly number[]) =>
       Object.fromEntries(indices.map((k) => [`hidden_state.${k}`, { value: states[k]!, shape }]))
-    await writeFile(join(folder, ALL_STATES_FILE), g.encode(outputs([...states.keys()])), { flush: true })
+    await writeFile(join(folder, ALL_STATES_FILE), g.encode(outputs([...states.keys()])))
     return outputs(needed)
   })
   return needed
@@ -136,7 +136,7 @@ async function writeGraph(
   try {
     const g = new GraphBuilder(name, data)
     const outputs = await build(g)
-    await writeFile(join(folder, graphFile(name)), g.encode(outputs), { flush: true })
+    await writeFile(join(folder, graphFile(name)), g.encode(outputs))
   } finally {
     await data.close()
   }

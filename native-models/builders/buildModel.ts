@@ -71,7 +71,7 @@ async function writeModel(
   })
   for (const name of COPIED_FILES) {
     const source = join(checkpoint.dir, name)
-    if (await exists(source)) await writeFile(join(folder, name), await readFile(source), { flag: 'wx', flush: true })
+    if (await exists(source)) await writeFile(join(folder, name), await readFile(source), { flag: 'wx' })
   }
   onProgress?.({ step: 'manifest', fraction: 1 })
   const content = {
@@ -81,7 +81,9 @@ async function writeModel(
     vision: 'fp32',
     config: { groma: config, engine: facts },
   }
-  await writeManifest(folder, content, await readdir(folder), signal ? { signal } : {})
+  const files = await readdir(folder)
+  await Promise.all(files.map((name) => flush(join(folder, name)))) // together: they share the disk's journal
+  await writeManifest(folder, content, files, signal ? { signal } : {})
 }
 
 /** Runs `write` on a folder beside `target` and renames it into place; on failure nothing is left. */
@@ -91,9 +93,9 @@ async function writeBeside(target: string, write: (folder: string) => Promise<vo
   await mkdir(folder)
   try {
     await write(folder)
-    await flushFolder(folder)
+    await flush(folder)
     await rename(folder, target)
-    await flushFolder(parent)
+    await flush(parent)
   } catch (error) {
     await rm(folder, { recursive: true, force: true })
     throw asGromaError(error, 'CHECKPOINT_INVALID', target)
@@ -127,13 +129,15 @@ function requireEvenGrid(imageSize: number, patchSize: number): void {
   throw new GromaError('CONFIG_INVALID', `preprocessor_config.json: ${reason}`)
 }
 
-async function flushFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return // folders cannot be opened there
-  const folder = await open(path, 'r')
+/** Waits until a file or folder is safe on the disk. */
+async function flush(path: string): Promise<void> {
+  const isFolder = (await stat(path)).isDirectory()
+  if (isFolder && process.platform === 'win32') return // folders cannot be opened there
+  const file = await open(path, isFolder ? 'r' : 'r+')
   try {
-    await folder.sync()
+    await file.sync()
   } finally {
-    await folder.close()
+    await file.close()
   }
 }
 

@@ -65,11 +65,10 @@ export class ExternalDataWriter {
     return { offset, length }
   }
 
-  /** Flushes to the disk itself and closes. */
+  /** Writes what is still in memory and closes; making it safe on the disk is the caller's. */
   async close(): Promise<void> {
     try {
       await this.#flush()
-      await this.#file.sync()
     } finally {
       await this.#file.close()
     }
