@@ -76,10 +76,6 @@ export async function annotateToCoco(
   )
 }
 
-/** A file that cannot be decoded, or that takes the model down: named and skipped, the others go on. */
-const isThisImagesFault = (error: unknown) =>
-  ['IMAGE_UNREADABLE', 'NOT_FOUND', 'ENGINE_FAULT'].includes(toWireError(error).code)
-
 async function regionsOf({ services, signal }: Context, image: Image, options: AnnotateOptions): Promise<Region[]> {
   const { engine } = services
   const engineImage = { path: image.path, key: image.path }

@@ -1,0 +1,355 @@
+/** The command line as a script sees it: processes, exit codes, stdout and stderr, with a real model made here. */
+import { spawn } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { makeReferenceCheckpoint, referenceDir } from '../support/makeCheckpoint.ts'
+import { writePicture } from './support.ts'
+
+const main = new URL('../../electron/cli/main.ts', import.meta.url).pathname
+let root: string
+let model: string
+let photos: string
+const at = (...parts: string[]) => join(root, ...parts)
+
+interface Run {
+  code: number | null
+  out: string
+  err: string
+}
+function cli(
+  args: string[],
+  options: { onChild?: (child: ReturnType<typeof spawn>, out: () => string) => void } = {},
+): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [main, ...args], {
+      cwd: root,
+      env: { ...process.env, GROMATIC_HOME: at('home') },
+    })
+    let out = ''
+    let err = ''
+    child.stdout.on('data', (text) => {
+      out += text
+    })
+    child.stderr.on('data', (text) => {
+      err += text
+    })
+    options.onChild?.(child, () => out)
+    child.on('exit', (code) => setTimeout(() => resolve({ code, out, err }), 20))
+  })
+}
+const json = async (args: string[]) => {
+  const { code, out, err } = await cli([...args, '--json'])
+  expect(code, err).toBe(0)
+  expect(out.trimEnd().split('\n')).toHaveLength(1)
+  return JSON.parse(out)
+}
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'gromatic-cli-'))
+  await makeReferenceCheckpoint('no-region-passes', at('checkpoint'), { shards: 2 })
+  photos = at('photos')
+  mkdirSync(join(photos, 'more'), { recursive: true })
+  await writePicture(join(photos, 'a b.png'), 200, 100)
+  await writePicture(join(photos, 'more', 'ünï.jpg'), 90, 60, 6)
+  writeFileSync(join(photos, 'broken.jpg'), 'no')
+  model = at('engine')
+  const converted = await cli(['models', 'convert', at('checkpoint'), '--out', model])
+  expect(converted.code, converted.err).toBe(0)
+})
+afterAll(() => rmSync(root, { recursive: true, force: true }))
+
+describe('usage', () => {
+  it('helps on every command, with an example', async () => {
+    const names = [
+      [],
+      ['models'],
+      ['models', 'convert'],
+      ['models', 'verify'],
+      ['models', 'list'],
+      ['trace'],
+      ['ask'],
+      ['annotate'],
+      ['project', 'create'],
+      ['export'],
+      ['call'],
+      ['serve'],
+    ]
+    const runs = await Promise.all(names.map((name) => cli([...name, '--help'])))
+    for (const [i, { code, out, err }] of runs.entries()) {
+      expect(code, names[i]!.join(' ')).toBe(0)
+      expect(out).toContain('Usage: gromatic')
+      if (names[i]!.join() !== 'models') expect(out, names[i]!.join(' ')).toContain('Example')
+      expect(err).toBe('')
+    }
+  })
+
+  it('exits with 2 and one line for wrong usage', async () => {
+    const wrong = [
+      ['nonsense'],
+      ['models'],
+      ['models', 'convert'],
+      ['annotate', photos],
+      ['annotate', '--out', 'x.json'],
+      ['ask'],
+      ['annotate', photos, '--out', 'x', '--project', 'y'],
+      ['annotate', photos, '--out', 'x', '--task', 'ground'],
+      ['annotate', photos, '--out', 'x', '--task', 'fly'],
+      ['annotate', photos, '--out', 'x', '--min-score', '2'],
+      ['ask', 'x.png', 'y', '--box', '1,2,3'],
+      ['ask', 'x.png', 'y', '--box', '1,2,0,4'],
+      ['serve', '--port', 'x'],
+      ['call', 'no.such', '{}'],
+      ['call', 'app.info', '{'],
+      ['models', 'convert', 'x', '--out', 'y', '--llm', 'int3'],
+    ]
+    const runs = await Promise.all(wrong.map((args) => cli(args)))
+    for (const [i, { code, out, err }] of runs.entries()) {
+      expect(code, wrong[i]!.join(' ')).toBe(2)
+      expect(err, wrong[i]!.join(' ')).toMatch(/^gromatic: USAGE: [^\n]+\n$/)
+      expect(out).toBe('')
+    }
+  })
+
+  it('exits with 1, one line and no stack when something fails', async () => {
+    const fails: [string[], RegExp][] = [
+      [
+        ['ask', 'none.png', 'what?', '--model', model],
+        /^gromatic: (NOT_FOUND|IMAGE_UNREADABLE): [^\n]*none\.png[^\n]*\n$/,
+      ],
+      [
+        ['ask', join(photos, 'broken.jpg'), 'what?', '--model', model],
+        /^gromatic: IMAGE_UNREADABLE: [^\n]*broken\.jpg[^\n]*\n$/,
+      ],
+      [
+        ['ask', join(photos, 'a b.png'), 'what?', '--model', 'no-model'],
+        /^gromatic: NOT_FOUND: [^\n]*no-model[^\n]*\n$/,
+      ],
+      [
+        ['ask', join(photos, 'a b.png'), 'what?', '--model', photos],
+        /^gromatic: MODEL_INVALID: [^\n]*manifest[^\n]*\n$/,
+      ],
+      [['project', 'create', 'p.gromatic', '--images', 'nowhere'], /^gromatic: NOT_FOUND: [^\n]*nowhere[^\n]*\n$/],
+      [['annotate', 'nowhere', '--out', 'c.json', '--model', model], /^gromatic: NOT_FOUND: [^\n]*nowhere[^\n]*\n$/],
+      [
+        ['export', '--project', 'none.gromatic', '--out', 'c.json'],
+        /^gromatic: NOT_FOUND: [^\n]*none\.gromatic[^\n]*\n$/,
+      ],
+      [
+        ['export', '--project', join(photos, 'broken.jpg'), '--out', 'c.json'],
+        /^gromatic: PROJECT_INVALID: [^\n]*broken\.jpg[^\n]*\n$/,
+      ],
+      [['models', 'verify', photos], /^gromatic: MODEL_INVALID: [^\n]+\n$/],
+      [['call', 'images.list', '{}'], /^gromatic: NO_PROJECT: [^\n]+\n$/],
+    ]
+    for (const [args, line] of fails) {
+      const { code, err } = await cli(args)
+      expect(err, args.join(' ')).toMatch(line)
+      expect(code).toBe(1)
+    }
+    const { err } = await cli(['call', 'images.list', '{}', '--verbose'])
+    expect(err).toContain('.ts:')
+  })
+})
+
+describe('models', () => {
+  it('converts, verifies, names what is damaged, and leaves no folder of what cannot be converted', async () => {
+    expect(await json(['models', 'verify', model])).toMatchObject({ ok: true, problems: [] })
+    const again = await cli(['models', 'convert', at('checkpoint'), '--out', model])
+    expect(again).toMatchObject({ code: 1, err: expect.stringContaining('ALREADY_EXISTS') })
+
+    await makeReferenceCheckpoint('no-region-passes', at('cut'), { shards: 2 })
+    const shard = readdirSync(at('cut')).find((name) => name.includes('00002') && name.endsWith('.safetensors'))!
+    truncateSync(at('cut', shard), 5_000)
+    const cut = await cli(['models', 'convert', at('cut'), '--out', at('cut-engine')])
+    expect(cut.code).toBe(1)
+    expect(cut.err).toMatch(/gromatic: CHECKPOINT_(TRUNCATED|INVALID): /)
+    expect(cut.err).toContain(shard)
+    expect(readdirSync(root).filter((name) => name.includes('cut-engine'))).toEqual([])
+
+    mkdirSync(at('foreign'))
+    writeFileSync(at('foreign', 'config.json'), '{"model_type":"llama"}')
+    const foreign = await cli(['models', 'convert', at('foreign'), '--out', at('foreign-engine')])
+    expect(foreign.code).toBe(1)
+    expect(foreign.err).toMatch(/^gromatic: (CHECKPOINT_FOREIGN|CONFIG_INVALID|NOT_FOUND|CHECKPOINT_INVALID): /m)
+    expect(existsSync(at('foreign-engine'))).toBe(false)
+  })
+
+  it('traces a case as the authors’ code computed it', async () => {
+    const expected = JSON.parse(readFileSync(join(referenceDir, 'no-region-passes', 'expected.json'), 'utf8'))
+    const image = expected.images?.[0] ?? Object.values(expected.images ?? expected)[0]
+    const [wanted] = Array.isArray(image.cases) ? image.cases : Object.values(image.cases)
+    const boxes = (wanted.refer_boxes_cxcywh ?? []).flatMap((box: number[]) => ['--box', box.join(',')])
+    const file = join(referenceDir, 'images', 'image0.png')
+    const args = [
+      'trace',
+      file,
+      '--model',
+      model,
+      '--query',
+      wanted.query,
+      ...boxes,
+      '--order',
+      wanted.order,
+      '--max-new-tokens',
+      String(wanted.output_ids.length),
+    ]
+    const run = await cli([...args, '--out', 'case.json', '--tensors', 'case.safetensors'])
+    expect(run.code, run.err).toBe(0)
+    const traced = JSON.parse(readFileSync(at('case.json'), 'utf8'))
+    expect(traced.input_ids).toEqual(wanted.input_ids)
+    expect(traced.output_ids).toEqual(wanted.output_ids)
+    expect(traced.output_text).toBe(wanted.output_text)
+    expect(existsSync(at('case.safetensors'))).toBe(true)
+  })
+})
+
+describe('ask', () => {
+  it('answers in the shape that scripts expect', async () => {
+    const answer = await json([
+      'ask',
+      join(photos, 'a b.png'),
+      'What is here?',
+      '--model',
+      model,
+      '--box',
+      '10,10,50,40',
+    ])
+    expect(Object.keys(answer)).toEqual(['text', 'spans', 'regions'])
+    expect(answer.regions.length).toBeGreaterThan(0)
+    for (const region of answer.regions) expect(Object.keys(region)).toEqual(['x', 'y', 'w', 'h', 'score'])
+    for (const span of answer.spans) {
+      expect(Object.keys(span)).toEqual(['text', 'start', 'end', 'boxes'])
+      expect([...answer.text].slice(span.start, span.end).join('')).toBe(span.text)
+    }
+    const outside = await cli(['ask', join(photos, 'a b.png'), 'What?', '--model', model, '--box', '900,10,50,40'])
+    expect(outside).toMatchObject({ code: 1, err: expect.stringContaining('200 x 100') })
+  })
+})
+
+describe('annotate', () => {
+  it('writes COCO without a project, and names what it skips', async () => {
+    const run = await cli(['annotate', photos, '--model', model, '--out', 'out/coco.json'])
+    expect(run.code, run.err).toBe(0)
+    expect(run.err).toContain('skipped broken.jpg: ')
+    const coco = JSON.parse(readFileSync(at('out', 'coco.json'), 'utf8'))
+    expect(
+      coco.images.map((image: { file_name: string; width: number; height: number }) => [
+        image.file_name,
+        image.width,
+        image.height,
+      ]),
+    ).toEqual([
+      ['a b.png', 200, 100],
+      ['more/ünï.jpg', 60, 90],
+    ])
+    expect(coco.annotations.length).toBeGreaterThan(0)
+    for (const [i, { id, bbox, image_id }] of coco.annotations.entries()) {
+      const image = coco.images.find((known: { id: number }) => known.id === image_id)
+      expect(id).toBe(i + 1)
+      expect(bbox[0] >= 0 && bbox[1] >= 0 && bbox[2] > 0 && bbox[3] > 0).toBe(true)
+      expect(bbox[0] + bbox[2] <= image.width + 1e-6 && bbox[1] + bbox[3] <= image.height + 1e-6).toBe(true)
+    }
+    const before = readFileSync(at('out', 'coco.json'), 'utf8')
+    expect((await cli(['annotate', photos, '--model', model, '--out', 'out/coco.json'])).err).toContain(
+      'ALREADY_EXISTS',
+    )
+    expect(readFileSync(at('out', 'coco.json'), 'utf8')).toBe(before)
+  })
+
+  it('says so when there is nothing to read, and writes nothing', async () => {
+    const run = await cli(['annotate', join(photos, 'broken.jpg'), '--model', model, '--out', 'none/coco.json'])
+    expect(run.code).toBe(1)
+    expect(run.err).toMatch(/skipped .*broken\.jpg.*\n(.*\n)*gromatic: NO_IMAGES: [^\n]+\n$/)
+    expect(existsSync(at('none')) ? readdirSync(at('none')) : []).toEqual([])
+  })
+
+  it('stores proposals in a project, goes on where it stopped, and exports them', async () => {
+    const first = await json(['annotate', photos, '--model', model, '--project', 'p.gromatic'])
+    expect(first).toMatchObject({ images: 2, already: 0 })
+    expect(first.skipped).toHaveLength(1)
+    expect(await json(['annotate', photos, '--model', model, '--project', 'p.gromatic'])).toMatchObject({
+      images: 0,
+      already: 2,
+    })
+    const rows = await json(['call', 'annotations.list', '{"imageId":1}', '--project', 'p.gromatic'])
+    expect(rows[0]).toMatchObject({ status: 'proposed', provenance: 'model' })
+    await json(['call', 'annotations.decide', `{"ids":[${rows[0].id}],"decision":"accept"}`, '--project', 'p.gromatic'])
+    expect(await json(['export', '--project', 'p.gromatic', '--format', 'coco', '--out', 'p.json'])).toMatchObject({
+      annotations: 1,
+    })
+    expect(
+      (await json(['export', '--project', 'p.gromatic', '--out', 'p.json', '--overwrite', '--status', 'all']))
+        .annotations,
+    ).toBe(first.regions)
+    expect(await json(['call', 'history.undo', '{}', '--project', 'p.gromatic'])).toMatchObject({
+      label: expect.stringContaining('Accept'),
+    })
+  })
+
+  it('stops at Ctrl-C without a trace', async () => {
+    const run = await cli(['annotate', photos, '--model', model, '--out', 'stopped/coco.json', '--task', 'caption'], {
+      onChild: (child) => child.stderr?.once('data', () => child.kill('SIGINT')),
+    })
+    expect(run.code).toBe(1)
+    expect(run.err).toMatch(/gromatic: CANCELLED: [^\n]+\n$/)
+    expect(existsSync(at('stopped')) ? readdirSync(at('stopped')) : []).toEqual([])
+  })
+})
+
+describe('serve', () => {
+  it('prints the address first and nothing before it, answers, and stops at Ctrl-C', async () => {
+    let told: Promise<unknown> = Promise.resolve()
+    const project = at('served.gromatic')
+    const run = await cli(['serve', '--json', '--project', project, '--images', photos], {
+      onChild: (child, out) => {
+        told = new Promise((resolve, reject) => {
+          child.stdout?.on('data', async () => {
+            try {
+              const { url } = JSON.parse(out())
+              const [base, token] = url.split('/#token=')
+              const headers = { authorization: `Bearer ${token}` }
+              const answer = await fetch(`${base}/call/project.current`, { method: 'POST', headers })
+              resolve(await answer.json())
+            } catch (error) {
+              reject(error as Error)
+            } finally {
+              child.kill('SIGINT')
+            }
+          })
+        })
+      },
+    })
+    expect(await told).toMatchObject({ path: project, imageCount: 2, readOnly: false })
+    expect(run.code).toBe(0)
+    expect(run.out).toMatch(/^\{"url":"http:\/\/127\.0\.0\.1:\d+\/#token=[A-Za-z0-9_-]{43}"\}\n$/)
+    expect(existsSync(`${project}-wal`)).toBe(false)
+  })
+
+  it('names a busy port and a project that is not there', async () => {
+    const other = createServer()
+    const port = await new Promise<number>((resolve) =>
+      other.listen(0, '127.0.0.1', () => resolve((other.address() as { port: number }).port)),
+    )
+    const busy = await cli(['serve', '--port', String(port)])
+    other.close()
+    expect(busy).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/^gromatic: PORT_BUSY: [^\n]+\n$/) })
+    expect(busy.err).toContain(String(port))
+    expect(await cli(['serve', '--project', 'none.gromatic'])).toMatchObject({
+      code: 1,
+      out: '',
+      err: expect.stringContaining('NOT_FOUND'),
+    })
+  })
+})
