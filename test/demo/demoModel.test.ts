@@ -1,0 +1,22 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type DemoFigures, measureDemo, openDemo } from '../support/demoFigures.ts'
+import { times } from '../support/stress.ts'
+
+/** Seeds far from any that training used, and drawn by another program than the training scenes. */
+const FIRST_SEED = 7_000_000
+
+describe('the demo model, on fresh scenes through our engine', () => {
+  let demo: Awaited<ReturnType<typeof openDemo>>
+  let figures: DemoFigures
+  beforeAll(async () => {
+    demo = await openDemo()
+    figures = await measureDemo(demo.engine, times(20, 200), FIRST_SEED)
+  }, 600_000)
+  afterAll(() => demo?.close())
+
+  it('proposes nearly every object', () => expect(figures.recall).toBeGreaterThanOrEqual(0.95))
+  it('proposes little else', () => expect(figures.proposalsPerObject).toBeLessThanOrEqual(3))
+  it('captions what it proposed', () => expect(figures.captionOfProposals).toBeGreaterThanOrEqual(0.8))
+  it('captions what a person drew', () => expect(figures.captionOfDrawnBoxes).toBeGreaterThanOrEqual(0.8))
+  it('finds what a phrase means', () => expect(figures.locate).toBeGreaterThanOrEqual(0.8))
+})

@@ -1,0 +1,140 @@
+/**
+ * What the demo model can do, measured on fresh scenes through our own engine: the figures of its model card.
+ * Run by itself for the card: `node test/support/demoFigures.ts SCENES FIRST_SEED`.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { convertCheckpoint } from '../../native-models/builders/buildModel.ts'
+import {
+  type BoxCxcywh,
+  boxCxcywh,
+  boxXywhPixels,
+  cxcywhToXyxy,
+  xywhPixelsToCxcywh,
+} from '../../native-models/geometry/boxes.ts'
+import { iouXyxy } from '../../native-models/geometry/overlap.ts'
+import { GromaEngine } from '../../native-models/inference/engine.ts'
+import { decodeImage } from '../../native-models/preprocess/image.ts'
+import { drawScene, referringExpression } from './syntheticScenes.ts'
+
+export const demoCheckpoint = join(import.meta.dirname, '../../native-models/demo/checkpoint')
+
+export interface DemoFigures {
+  scenes: number
+  objects: number
+  /** Objects with a proposal at IoU >= 0.5. */
+  recall: number
+  /** Proposals an object. */
+  proposalsPerObject: number
+  /** Captions of predicted boxes that match an object, word for word right. */
+  captionOfProposals: number
+  /** Captions of boxes as a person would draw them, off by up to 10%, word for word right. */
+  captionOfDrawnBoxes: number
+  /** `Locate <p>the large red circle</p>`: the first box at IoU >= 0.5. */
+  locate: number
+  locatePrecisionOfAll: number
+  locateRecallOfAll: number
+}
+
+/** Opens the demo model, converted into a folder that goes away with the engine. */
+export async function openDemo(): Promise<{ engine: GromaEngine; close(): Promise<void> }> {
+  const folder = mkdtempSync(join(tmpdir(), 'gromatic-demo-'))
+  await convertCheckpoint(demoCheckpoint, join(folder, 'model'), { llm: 'fp32', vision: 'fp32' })
+  const engine = await GromaEngine.open(join(folder, 'model'))
+  return {
+    engine,
+    close: async () => {
+      await engine.close()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+const iou = (a: BoxCxcywh, b: BoxCxcywh) => iouXyxy(cxcywhToXyxy(a), cxcywhToXyxy(b))
+const share = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)
+
+/** Measures scenes `firstSeed`, `firstSeed + 1`, ... */
+export async function measureDemo(
+  engine: GromaEngine,
+  sceneCount: number,
+  firstSeed: number,
+  tell: (scene: number, figures: DemoFigures) => void = () => {},
+): Promise<DemoFigures> {
+  const n = { objects: 0, found: 0, proposals: 0, matched: 0, right: 0, drawnRight: 0, asked: 0, located: 0 }
+  const all = { asked: 0, given: 0, hit: 0 }
+  const figures = (scenes: number): DemoFigures => ({
+    scenes,
+    objects: n.objects,
+    recall: share(n.found, n.objects),
+    proposalsPerObject: share(n.proposals, n.objects),
+    captionOfProposals: share(n.right, n.matched),
+    captionOfDrawnBoxes: share(n.drawnRight, n.objects),
+    locate: share(n.located, n.asked),
+    locatePrecisionOfAll: share(all.hit, all.given),
+    locateRecallOfAll: share(all.hit, all.asked),
+  })
+  for (let k = 0; k < sceneCount; k++) {
+    const scene = await drawScene(firstSeed + k)
+    const truth = scene.objects.map(({ bboxXywh: [x, y, w, h] }) =>
+      xywhPixelsToCxcywh(boxXywhPixels(x, y, w, h), scene.width, scene.height),
+    )
+    const perception = await engine.perceive(await decodeImage(scene.bytes), { key: `scene ${firstSeed + k}` })
+    const proposals = engine.propose(perception)
+    const captions = await engine.caption(
+      perception,
+      proposals.map(({ boxCxcywh }) => boxCxcywh),
+      { detail: 'brief' },
+    )
+    n.objects += truth.length
+    n.proposals += proposals.length
+    n.found += truth.filter((box) => proposals.some(({ boxCxcywh }) => iou(boxCxcywh, box) >= 0.5)).length
+    for (const [place, { boxCxcywh }] of proposals.entries()) {
+      const overlaps = truth.map((box) => iou(boxCxcywh, box))
+      const best = overlaps.indexOf(Math.max(...overlaps))
+      if (overlaps[best]! < 0.5) continue
+      n.matched++
+      if (sameCaption(captions[place]!.text, scene.objects[best]!.caption)) n.right++
+    }
+    for (const [place, object] of scene.objects.entries()) {
+      const [drawn] = await engine.caption(perception, [asDrawn(truth[place]!, firstSeed + k + place)], {
+        detail: 'brief',
+      })
+      if (sameCaption(drawn!.text, object.caption)) n.drawnRight++
+      const phrase = referringExpression(scene, object)
+      if (phrase === null) continue
+      n.asked++
+      const answer = await engine.locate(perception, { phrase, all: false })
+      const first = answer.spans.flatMap((span) => span.regions)[0]
+      if (first && iou(first.boxCxcywh, truth[place]!) >= 0.5) n.located++
+    }
+    for (const shape of new Set(scene.objects.map((object) => object.shape))) {
+      const wanted = truth.filter((_, place) => scene.objects[place]!.shape === shape)
+      const answer = await engine.locate(perception, { phrase: shape, all: true })
+      const given = answer.spans.flatMap((span) => span.regions.map(({ boxCxcywh }) => boxCxcywh))
+      all.asked += wanted.length
+      all.given += given.length
+      all.hit += wanted.filter((box) => given.some((other) => iou(other, box) >= 0.5)).length
+    }
+    tell(k + 1, figures(k + 1))
+  }
+  return figures(sceneCount)
+}
+
+const sameCaption = (said: string, right: string) => said.trim().toLowerCase().replace(/\.$/, '') === right
+
+/** A box as a hand draws it: each side off by up to a tenth of the box. */
+function asDrawn([cx, cy, w, h]: BoxCxcywh, seed: number): BoxCxcywh {
+  const off = (k: number) => Math.sin(seed * 12.9898 + k * 78.233) * 0.05
+  return boxCxcywh(cx + w * off(1), cy + h * off(2), w * (1 + 2 * off(3)), h * (1 + 2 * off(4)))
+}
+
+if (import.meta.main) {
+  const [scenes = 100, seed = 1_000_000] = process.argv.slice(2).map(Number)
+  const { engine, close } = await openDemo()
+  const figures = await measureDemo(engine, scenes, seed, (done, now) => {
+    if (done % 10 === 0) console.error(done, JSON.stringify(now))
+  })
+  console.log(JSON.stringify(figures, null, 1))
+  await close()
+}
