@@ -89,7 +89,8 @@ async function writeModel(
 /** Runs `write` on a folder beside `target` and renames it into place; on failure nothing is left. */
 async function writeBeside(target: string, write: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(target)
-  const folder = join(parent, `.${basename(target)}.${randomBytes(6).toString('hex')}.partial`)
+  await removeAbandoned(parent)
+  const folder = join(parent, `.${basename(target)}.${process.pid}-${randomBytes(4).toString('hex')}.partial`)
   await mkdir(folder)
   try {
     await write(folder)
@@ -99,6 +100,23 @@ async function writeBeside(target: string, write: (folder: string) => Promise<vo
   } catch (error) {
     await rm(folder, { recursive: true, force: true })
     throw asGromaError(error, 'CHECKPOINT_INVALID', target)
+  }
+}
+
+/** Removes what conversions left whose process was killed. */
+async function removeAbandoned(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const pid = /^\..+\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
+    if (pid !== undefined && !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH' // EPERM: another user's, but there
   }
 }
 

@@ -95,6 +95,15 @@ describe('convertCheckpoint', () => {
     expect(await left()).toEqual([])
   })
 
+  it('clears away what a killed conversion left, and nothing else', async () => {
+    const models = join(root, 'models')
+    const kept = [`.other.${process.pid}-01234567.partial`, '.engine.partial', 'notes']
+    for (const name of [...kept, '.engine.999999999-89abcdef.partial'])
+      await mkdir(join(models, name), { recursive: true })
+    await convertCheckpoint(checkpoint, engine)
+    expect(await left()).toEqual(['engine', ...kept].sort())
+  })
+
   it('leaves nothing when a tensor is missing or has another shape', async () => {
     const weights = join(checkpoint, 'model.safetensors')
     const bytes = await readFile(weights)
