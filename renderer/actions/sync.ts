@@ -43,8 +43,28 @@ function refreshImages(ids: readonly number[]): void {
   }, 60)
 }
 
-/** Loads the file list page by page; the first page shows at once. */
-export async function loadImages(): Promise<void> {
+let loading: Promise<void> | null = null
+let changedMeanwhile = false
+
+/** Loads the file list. While a folder is read, news come faster than lists: one runs at a time, and once more after. */
+async function loadImages(): Promise<void> {
+  if (loading !== null) {
+    changedMeanwhile = true
+    return loading
+  }
+  loading = (async () => {
+    do {
+      changedMeanwhile = false
+      await loadPages()
+    } while (changedMeanwhile)
+  })().finally(() => {
+    loading = null
+  })
+  return loading
+}
+
+/** Page by page; the first shows at once. */
+async function loadPages(): Promise<void> {
   const images = new Map<number, Awaited<ReturnType<typeof firstPage>>['items'][number]>()
   const order: number[] = []
   const path = useRecords.getState().project?.path
@@ -54,9 +74,17 @@ export async function loadImages(): Promise<void> {
       if (!images.has(item.id)) order.push(item.id)
       images.set(item.id, item)
     }
-    if (useRecords.getState().project?.path !== path) return
-    useRecords.setState({ images: new Map(images), imageOrder: [...order], imagesLoaded: true })
-    if (page.items.length === 0 || order.length >= page.total) break
+    const { project, imageOrder } = useRecords.getState()
+    if (project?.path !== path) {
+      changedMeanwhile = Boolean(project)
+      return
+    }
+    const complete = page.items.length === 0 || order.length >= page.total
+    // a second reading replaces the first only where it has got as far: the list must not shrink and grow again
+    if (complete || order.length >= imageOrder.length) {
+      useRecords.setState({ images: new Map(images), imageOrder: [...order], imagesLoaded: true })
+    }
+    if (complete) break
     page = await client().call('images.list', { offset: order.length, limit: NEXT_PAGES })
   }
 }
@@ -90,14 +118,11 @@ async function loadProject(project: Project | null): Promise<void> {
     useView.setState({ imageId: null, regionId: null, editing: null, draftBox: null })
     return
   }
-  const [categories, skipped] = await Promise.all([
-    client().call('categories.list', {}),
-    client().call('images.skipped', {}),
-    loadImages(),
-  ])
-  useRecords.setState({ categories: new Map(categories.map((row) => [row.id, row])), skipped })
+  const [categories] = await Promise.all([client().call('categories.list', {}), loadImages()])
+  useRecords.setState({ categories: new Map(categories.map((row) => [row.id, row])) })
   const { imageId } = useView.getState()
-  if (imageId !== null && useRecords.getState().images.has(imageId)) await loadImage(imageId)
+  if (imageId === null) return // the first one opened with the list
+  if (useRecords.getState().images.has(imageId)) await loadImage(imageId)
   else openFirstImage()
 }
 
@@ -108,6 +133,7 @@ async function resync(): Promise<void> {
     client().call('engine.state', {}),
     client().call('settings.get', {}),
   ])
+  if (useRecords.getState().project?.path !== project?.path) useView.setState({ imageId: null, regionId: null })
   useRecords.setState({ engine, settings })
   await loadProject(project)
 }
@@ -120,9 +146,6 @@ export async function startSync(): Promise<void> {
     const before = useRecords.getState().project
     if (project !== null && before?.path === project.path) {
       useRecords.setState({ project })
-      if (before.skippedCount !== project.skippedCount) {
-        services.call('images.skipped', {}).then((skipped) => useRecords.setState({ skipped }), report)
-      }
       return
     }
     if (project?.path !== before?.path) useView.setState({ imageId: null, regionId: null, editing: null })
@@ -144,7 +167,19 @@ export async function startSync(): Promise<void> {
     useView.setState({ connected })
     if (connected && !was) resync().catch(report)
   })
+  useRecords.subscribe(({ project, skipped, imageOrder }, before) => {
+    if (project && project !== before.project && project.skippedCount !== skipped.length) loadSkipped()
+    // a folder that is still being read: its first image opens as soon as there is one
+    if (imageOrder !== before.imageOrder && useView.getState().imageId === null) openFirstImage()
+  })
   await resync()
+}
+
+/** The reasons of skipped files; the project's own counter says when there are others. */
+function loadSkipped(): void {
+  client()
+    .call('images.skipped', {})
+    .then((skipped) => useRecords.setState({ skipped }), report)
 }
 
 const report = (error: unknown) => notify('error', errorText(error))

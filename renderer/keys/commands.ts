@@ -1,4 +1,5 @@
 /** What each command of the keymap does. Buttons, keys and the palette all come here. */
+import { flushSync } from 'react-dom'
 import { acceptAbove, decide, deleteRegion, setDone, undo } from '../actions/decide.ts'
 import { propose } from '../actions/grounding.ts'
 import { changeSettings, chooseAndOpen, rescan } from '../actions/project.ts'
@@ -7,7 +8,7 @@ import { currentStage } from '../canvas/bindStage.ts'
 import { nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
 import { currentRegion, currentRegions } from '../stores/selectors.ts'
-import { type DialogName, type Editing, useView } from '../stores/view.ts'
+import { type DialogName, type Editing, useView, type ViewState } from '../stores/view.ts'
 import { shownTheme } from '../theme.ts'
 import type { CommandId } from './keymap.ts'
 
@@ -70,15 +71,20 @@ export function setThreshold(value: number): void {
   useView.setState({ threshold: Math.round(Math.min(1, Math.max(0, value)) * 100) / 100 })
 }
 
+/** Focuses a field before the next key arrives: whoever types on at once must not type commands. */
+function showAndFocus(pane: string, change: Partial<ViewState>): void {
+  flushSync(() => useView.setState(change))
+  focusPane(pane)
+}
+
 function talkAbout(attach: boolean, find: boolean): void {
   const region = currentRegion()
   const { talkMode } = useView.getState()
-  useView.setState({
+  showAndFocus('talk', {
     rightOpen: true,
     talkMode: find ? 'find' : talkMode === 'find' ? 'grounded' : talkMode,
     ...(attach && region !== null ? { attachedIds: [region.id] } : {}),
   })
-  requestAnimationFrame(() => focusPane('talk'))
 }
 
 function nextPane(): void {
@@ -128,8 +134,7 @@ export const commands: Readonly<Record<CommandId, () => void>> = {
   nextImage: () => stepImage(1),
   previousImage: () => stepImage(-1),
   filter: () => {
-    useView.setState({ leftOpen: true })
-    requestAnimationFrame(() => focusPane('filter'))
+    showAndFocus('filter', { leftOpen: true })
   },
   panes: nextPane,
   cancel,
