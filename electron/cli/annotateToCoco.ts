@@ -60,15 +60,28 @@ export async function annotateToCoco(
     }
   }
 
+  // What goes wrong with the images is told as it is, not as a file that could not be written.
+  let failure: unknown = null
+  async function* watched(): AsyncGenerator<CocoItem> {
+    try {
+      yield* items()
+    } catch (error) {
+      failure = error
+      throw error
+    }
+  }
+
   const report = await writeCoco(
     out,
-    { name: 'Proposals of a Groma model', items: items() },
+    { name: 'Proposals of a Groma model', items: watched() },
     {
       status: 'all',
       overwrite: options.overwrite ?? false,
       signal,
     },
-  )
+  ).catch((error: unknown) => {
+    throw failure ?? error
+  })
   const left = skipped.length === 0 ? '' : `, ${skipped.length} file${skipped.length === 1 ? '' : 's'} skipped`
   print(
     { ...report, skipped },

@@ -296,7 +296,9 @@ export class EngineHost {
     if (this.#current !== job || job.cancelled) return
     job.cancelled = true
     this.#channel.send({ type: 'cancel', taskId: job.taskId })
-    this.#channel.killAfter(this.#options.cancelGraceMs, cancelledError())
+    // A conversion tidies up after itself, which takes longer than a task's next step.
+    const grace = this.#options.cancelGraceMs * (job.needsModel ? 1 : 10)
+    this.#channel.killAfter(grace, cancelledError())
   }
 
   /** Makes room for a person's task: the background one stops at its next step and starts again later. */

@@ -3,7 +3,7 @@
  * It ends with the application: a model that nobody can ask is only memory.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { convertCheckpoint } from '../../native-models/builders/buildModel.ts'
 import { readManifest, verifyManifest } from '../../native-models/checkpoint/manifest.ts'
@@ -128,12 +128,23 @@ async function prepare(
   loading: (done: number, note: string) => void,
 ): Promise<void> {
   await mkdir(dirname(modelDir), { recursive: true })
+  await removeLeftovers(modelDir)
   try {
     await convertCheckpoint(checkpointDir, modelDir, {
       onProgress: ({ step, fraction }) => loading(fraction, `Preparing the model for this machine: ${words(step)}`),
     })
   } catch (error) {
     if (!existsSync(modelDir)) throw error // else another process was faster: its folder is as good
+  }
+}
+
+/** What conversions of this model left behind that were killed; one that is still being written is younger. */
+async function removeLeftovers(modelDir: string): Promise<void> {
+  for (const name of await readdir(dirname(modelDir))) {
+    if (!name.startsWith(`.${basename(modelDir)}.`)) continue
+    const path = join(dirname(modelDir), name)
+    const age = Date.now() - (await stat(path).catch(() => ({ mtimeMs: Date.now() }))).mtimeMs
+    if (age > 3_600_000) await rm(path, { recursive: true, force: true })
   }
 }
 

@@ -13,11 +13,14 @@ import {
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { makeReferenceCheckpoint, referenceDir } from '../support/makeCheckpoint.ts'
 import { writePicture } from './support.ts'
 
 const main = new URL('../../electron/cli/main.ts', import.meta.url).pathname
+// Each case starts processes; on a busy machine they take their time.
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
+
 let root: string
 let model: string
 let photos: string
@@ -320,8 +323,10 @@ describe('serve', () => {
               const { url } = JSON.parse(out())
               const [base, token] = url.split('/#token=')
               const headers = { authorization: `Bearer ${token}` }
-              const answer = await fetch(`${base}/call/project.current`, { method: 'POST', headers })
-              resolve(await answer.json())
+              const call = async (name: string) =>
+                (await fetch(`${base}/call/${name}`, { method: 'POST', headers })).json()
+              await call('project.scan') // joins the one that opening began
+              resolve(await call('project.current'))
             } catch (error) {
               reject(error as Error)
             } finally {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Annotation, Revision } from '../../db/records/records.ts'
 import type { Client, EventPayload, ProposeProgress } from '../../electron/contract/api.ts'
-import { type Bench, codeOf, makeBench } from './support.ts'
+import { type Bench, codeOf, makeBench, openWhole } from './support.ts'
 
 let bench: Bench
 let client: Client
@@ -13,7 +13,7 @@ let revisions: Revision[]
 beforeEach(async () => {
   bench = await makeBench()
   client = bench.services.client
-  await client.call('project.openFolder', { path: bench.images })
+  await openWhole(client, bench.images)
   imageId = (await client.call('images.list', { filter: 'one' })).items[0]!.id
   revisions = []
   client.on('workspace.revised', ({ revision }) => revisions.push(revision))

@@ -9,14 +9,14 @@ import type { Client } from '../../electron/contract/api.ts'
 import { type RunningServer, startServer } from '../../electron/server.ts'
 import { connectWebSocket } from '../../electron/transport/client.ts'
 import * as policy from '../../electron/transport/servedPolicy.ts'
-import { type Bench, codeOf, makeBench } from './support.ts'
+import { type Bench, codeOf, makeBench, openWhole } from './support.ts'
 
 let bench: Bench
 let server: RunningServer
 let base: string
 beforeAll(async () => {
   bench = await makeBench()
-  await bench.services.client.call('project.openFolder', { path: bench.images })
+  await openWhole(bench.services.client, bench.images)
   const rendererDir = join(bench.root, 'renderer')
   mkdirSync(join(rendererDir, 'assets'), { recursive: true })
   writeFileSync(join(rendererDir, 'index.html'), '<!doctype html><title>Gromatic</title>')

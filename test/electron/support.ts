@@ -3,6 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
+import type { Project } from '../../db/records/records.ts'
+import type { Client } from '../../electron/contract/api.ts'
 import { childProcessStarter } from '../../electron/engine/childProcessStarter.ts'
 import { createServices, type Services, type ServicesOptions } from '../../electron/services/createServices.ts'
 
@@ -71,6 +73,13 @@ export async function makeBench(options: Partial<ServicesOptions> = {}): Promise
       rmSync(root, { recursive: true, force: true })
     },
   }
+}
+
+/** Opens a folder and waits for the walk over it to end (opening itself waits only for a while). */
+export async function openWhole(client: Client, path: string): Promise<Project> {
+  await client.call('project.openFolder', { path })
+  await client.run('project.scan', {})
+  return (await client.call('project.current', {}))!
 }
 
 /** The code that a promise is rejected with, or `done`. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Annotation, Project, Revision } from '../../db/records/records.ts'
 import { api, type Client } from '../../electron/contract/api.ts'
-import { type Bench, codeOf, makeBench, messageOf, writePicture } from './support.ts'
+import { type Bench, codeOf, makeBench, messageOf, openWhole, writePicture } from './support.ts'
 
 let bench: Bench
 let client: Client
@@ -14,7 +14,7 @@ beforeEach(async () => {
 })
 afterEach(() => bench.close())
 
-const openFolder = () => client.call('project.openFolder', { path: bench.images })
+const openFolder = () => openWhole(client, bench.images)
 const imageIdOf = async (fileName: string) => {
   const { items } = await client.call('images.list', { filter: fileName })
   return items[0]!.id
