@@ -40,8 +40,6 @@ export class Grounding {
   async propose(imageId: number, options: ProposeOptions): Promise<number> {
     const { record, engineImage } = await this.#image(imageId)
     const store = this.#session.store()
-    if (store.readOnly)
-      throw new AppError('READ_ONLY', store.summary().warning ?? 'This project is open for reading only.')
     let run: ProposalRun | null = null
     let failure: unknown = null
     let lastFlush = Date.now()
@@ -199,7 +197,10 @@ export class Grounding {
     return revisions
   }
 
+  /** An image and its file, for a task whose result can be stored. @throws NOT_FOUND, READ_ONLY, IMAGE_UNREADABLE */
   async #image(imageId: number) {
+    const { warning, readOnly } = this.#session.store().summary()
+    if (readOnly) throw new AppError('READ_ONLY', warning ?? 'This project is open for reading only.')
     const record = this.#session.imageRecord(imageId)
     const path = await this.#session.imageFile(record)
     await this.ensureModel()
