@@ -5,7 +5,7 @@
 import { FabricObject, Rect } from 'fabric'
 import type { BboxXywh } from '../../db/records/records.ts'
 import type { LitBox } from '../stores/view.ts'
-import { type BoxView, stateColour } from './boxLayer.ts'
+import { type BoxView, labelColour, stateColour } from './boxLayer.ts'
 import type { Point } from './boxMath.ts'
 import { chip, screenContext } from './paint.ts'
 import type { Palette } from './palette.ts'
@@ -139,7 +139,8 @@ export class Overlay extends FabricObject {
     ctx.strokeRect(x, y, width, height)
     ctx.setLineDash([])
     const { label, score } = box
-    chip(ctx, palette, { x: x - 2, y: y - 2, label, score, fill: colour, maxWidth: 240, view: this.scene.view })
+    const fill = labelColour(palette, box.status)
+    chip(ctx, palette, { x: x - 2, y: y - 2, label, score, fill, maxWidth: 240, view: this.scene.view })
   }
 
   private paintLit(ctx: CanvasRenderingContext2D, palette: Palette, { bboxXywh, label }: LitBox): void {

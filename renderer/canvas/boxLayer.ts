@@ -147,7 +147,7 @@ export class BoxLayer extends FabricObject {
         y: Math.round(box.bboxXywh[1] * zoom + y) - 1,
         label: box.label,
         score: box.status === 'proposed' ? box.score : null,
-        fill: stateColour(palette, box.status),
+        fill: labelColour(palette, box.status),
         maxWidth: all ? Math.max(140, width) : width,
         view: this.view,
       })
@@ -160,3 +160,7 @@ export function stateColour(palette: Palette, status: AnnotationStatus): string 
   const colours = { proposed: palette.proposed, accepted: palette.ok, edited: palette.edited, rejected: palette.no }
   return colours[status]
 }
+
+/** The ground of a label, dark or light enough for its words. */
+export const labelColour = (palette: Palette, status: AnnotationStatus): string =>
+  status === 'proposed' ? palette.proposedText : stateColour(palette, status)

@@ -5,6 +5,8 @@ export interface Palette {
   readonly edited: string
   readonly proposed: string
   readonly no: string
+  /** Of a proposal's label: its words must be read on it. */
+  readonly proposedText: string
   readonly onState: string
   readonly lit: string
   readonly veil: string
@@ -22,6 +24,7 @@ export function readPalette(element: Element): Palette {
     edited: get('--edited'),
     proposed: get('--proposed'),
     no: get('--no'),
+    proposedText: get('--proposed-text'),
     onState: get('--on-state'),
     lit: get('--lit'),
     veil: get('--veil'),

@@ -111,7 +111,7 @@ function Phrase({ span, text }: { span: GroundedSpan; text: string }) {
           .map((box) => `${t('talk.region', { number: box.region })}: ${box.score.toFixed(2)}`)
           .join('\n')}
       >
-        {text}
+        {text === '' ? span.boxes.map((box) => t('talk.region', { number: box.region })).join(', ') : text}
       </a>
       {unresolved}
     </>

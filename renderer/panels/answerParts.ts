@@ -6,14 +6,17 @@ export interface AnswerPart {
   readonly spanIndex: number | null
 }
 
-/** The text in order, each piece with its span; spans that overlap or lie outside are left as plain text. */
+/**
+ * The text in order, each piece with its span. A span without words (the model named only boxes) is an empty piece;
+ * spans that overlap or lie outside are left as plain text.
+ */
 export function answerParts(text: string, spans: readonly GroundedSpan[]): AnswerPart[] {
   const points = [...text]
   const parts: AnswerPart[] = []
   let at = 0
   const inOrder = spans.map((span, spanIndex) => ({ span, spanIndex })).sort((a, b) => a.span.start - b.span.start)
   for (const { span, spanIndex } of inOrder) {
-    if (span.start < at || span.end > points.length || span.end <= span.start) continue
+    if (span.start < at || span.end > points.length || span.end < span.start) continue
     if (span.start > at) parts.push({ text: points.slice(at, span.start).join(''), spanIndex: null })
     parts.push({ text: points.slice(span.start, span.end).join(''), spanIndex })
     at = span.end

@@ -49,7 +49,9 @@ export async function serve(home: string, args: readonly string[] = []): Promise
       if (child.exitCode !== null) return
       const ended = new Promise((done) => child.once('exit', done))
       child.kill('SIGTERM')
+      const late = setTimeout(() => child.kill('SIGKILL'), 20_000)
       await ended
+      clearTimeout(late)
     },
   }
 }
