@@ -1,6 +1,10 @@
 /** The palette as the style sheet states it: every text pair is at least 4.5:1 in both themes. */
+/// <reference types="node" />
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import css from '../../renderer/styles/tokens.css?raw'
+
+const css = readFileSync(join(import.meta.dirname, '../../renderer/styles/tokens.css'), 'utf8')
 
 function palette(theme: 'dark' | 'light'): Map<string, string> {
   const block = css.slice(css.indexOf(`:root[data-theme="${theme}"]`)).split('}')[0] ?? ''
