@@ -1,11 +1,11 @@
 /** COCO that loads everywhere: the same writer for a project and for a run without one. The same bytes for the same records. */
 import { existsSync, statSync } from 'node:fs'
-import { copyFile, mkdir, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DbError, throwIfAborted, toDbError } from '../errors.ts'
 import type { ExportSource } from '../exportSource.ts'
 import type { CocoBox } from './cocoRecords.ts'
-import { CocoWriter, captionsPathFor, rejectedPathFor } from './cocoWriter.ts'
+import { CONTRIBUTOR, CocoWriter, captionsPathFor, rejectedPathFor } from './cocoWriter.ts'
 import type { ExportOptions, ExportReport } from './format.ts'
 import { imagesFolderFor, UniqueNames } from './imageLayout.ts'
 
@@ -81,6 +81,21 @@ class ImageCopies {
 
   async abort(): Promise<void> {
     await rm(this.#temporary, { recursive: true, force: true }).catch(() => undefined)
+  }
+}
+
+/** True when `path` is an earlier export of ours, told by its first bytes: a script may write it again without asking. */
+export async function isOwnExport(path: string): Promise<boolean> {
+  const file = await open(path).catch(() => null)
+  if (file === null) return false
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(1024), 0, 1024, 0)
+    const [head = ''] = buffer.toString('utf8', 0, bytesRead).split('\n')
+    return head.startsWith('{"info":{') && head.includes(`"contributor":${JSON.stringify(CONTRIBUTOR)}`)
+  } catch {
+    return false // a folder, or not to be read: not ours to replace
+  } finally {
+    await file.close()
   }
 }
 

@@ -8,6 +8,9 @@ import { AtomicFile } from './atomicFile.ts'
 import type { CocoItem } from './coco.ts'
 import { type CocoBox, CocoCategories, cocoAnnotation } from './cocoRecords.ts'
 
+/** Who wrote a file: by this, our own exports are told from other people's. */
+export const CONTRIBUTOR = 'Gromatic'
+
 /** `out/coco.json` -> `out/coco.rejected.jsonl` */
 function sibling(path: string, ending: string): string {
   return join(dirname(path), basename(path, extname(path)) + ending)
@@ -97,7 +100,7 @@ export class CocoWriter {
         files.push(await AtomicFile.create(file))
       }
       const writer = new CocoWriter(path, files, new CocoCategories(input.categories ?? []), status)
-      const info = { description: input.name, url: '', version: '1.0', contributor: '' }
+      const info = { description: input.name, url: '', version: '1.0', contributor: CONTRIBUTOR }
       const head = `{"info":${JSON.stringify(info)},\n"licenses":[],\n`
       await writer.#main.write(`${head}"images":[`)
       await writer.#captions.write(`${head}"annotations":[`)

@@ -27,7 +27,7 @@ export function addAnnotateCommand(program: Command): void {
     )
     .option('--phrase <phrase>', 'what to ground; may be given several times', collect)
     .option('--min-score <score>', 'leave out regions below this confidence', parseScore)
-    .option('--overwrite', 'replace an --out file that is there')
+    .option('--overwrite', 'replace an --out file that is there (an earlier export of ours is replaced without this)')
     .description('regions and captions for many images')
     .addHelpText(
       'after',

@@ -1,12 +1,11 @@
 /** `annotate --out`: image after image through the model and into the file; nothing is kept but the names of classes. */
-import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { AppError, toWireError } from '../contract/errors.ts'
 import { answerContent, locatedContent } from '../services/answers.ts'
 import { type BboxXywh, toPixels, unitScore } from '../services/boxes.ts'
 import { categoryFromCaption } from '../services/categoryFromCaption.ts'
 import { commonRoot, type FoundImage, imageFiles } from '../services/imageFiles.ts'
-import { type CocoItem, writeCoco } from '../services/transfer.ts'
+import { type CocoItem, isOwnExport, writeCoco } from '../services/transfer.ts'
 import { type AnnotateOptions, DESCRIBE, needModel, SKIPPED_CODES } from './annotateOptions.ts'
 import type { Context } from './context.ts'
 
@@ -24,9 +23,7 @@ export async function annotateToCoco(
 ): Promise<void> {
   const { progress, signal, print } = context
   const out = resolve(options.out)
-  if (existsSync(out) && !options.overwrite) {
-    throw new AppError('ALREADY_EXISTS', `${out} exists already: choose another name, or --overwrite.`)
-  }
+  const overwrite = options.overwrite ?? (await isOwnExport(out))
   const root = await commonRoot(paths)
   const categories = new Set<string>()
   let done = 0
@@ -76,7 +73,7 @@ export async function annotateToCoco(
     { name: 'Proposals of a Groma model', items: watched() },
     {
       status: 'all',
-      overwrite: options.overwrite ?? false,
+      overwrite,
       signal,
     },
   ).catch((error: unknown) => {

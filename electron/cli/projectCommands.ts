@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { api, type CallName } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
+import { isOwnExport } from '../services/transfer.ts'
 import { invoke } from '../transport/serve.ts'
 import { type Context, withServices } from './context.ts'
 
@@ -29,7 +30,7 @@ export function addProjectCommands(program: Command): void {
         .default('accepted'),
     )
     .option('--copy-images', 'lay the images out beside the file')
-    .option('--overwrite', 'replace a file that is there')
+    .option('--overwrite', 'replace a file that is there (an earlier export of ours is replaced without this)')
     .description('write a project in a format that other programs read')
     .addHelpText('after', '\nExample:\n  gromatic export --project street.gromatic --format coco --out street.json')
     .action((options: ExportOptions, command: Command) =>
@@ -100,7 +101,7 @@ async function exportProject(context: Context, options: ExportOptions): Promise<
       path: resolve(options.out),
       status: options.status,
       copyImages: options.copyImages ?? false,
-      overwrite: options.overwrite ?? false,
+      overwrite: options.overwrite ?? (await isOwnExport(resolve(options.out))),
     },
     { onProgress: (at) => progress.show(at), signal },
   )

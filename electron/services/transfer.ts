@@ -6,8 +6,8 @@ import type { Handlers } from './handlers.ts'
 import { copyUpright } from './pixels.ts'
 import type { ProjectSession } from './projectSession.ts'
 
-/** For a run without a project. */
-export { type CocoItem, writeCoco } from '../../db/formats/coco.ts'
+/** For a run without a project, and for scripts that write the same file again. */
+export { type CocoItem, isOwnExport, writeCoco } from '../../db/formats/coco.ts'
 
 export function transferHandlers(session: ProjectSession) {
   return {

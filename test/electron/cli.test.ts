@@ -264,11 +264,15 @@ describe('annotate', () => {
       expect(bbox[0] >= 0 && bbox[1] >= 0 && bbox[2] > 0 && bbox[3] > 0).toBe(true)
       expect(bbox[0] + bbox[2] <= image.width + 1e-6 && bbox[1] + bbox[3] <= image.height + 1e-6).toBe(true)
     }
+    // An export of ours may be written again, and comes out the same; another program's file is not touched unasked.
     const before = readFileSync(at('out', 'coco.json'), 'utf8')
+    expect((await cli(['annotate', photos, '--model', model, '--out', 'out/coco.json'])).code).toBe(0)
+    expect(readFileSync(at('out', 'coco.json'), 'utf8')).toBe(before)
+    writeFileSync(at('out', 'coco.json'), '{"info":{"contributor":"someone else"}}')
     expect((await cli(['annotate', photos, '--model', model, '--out', 'out/coco.json'])).err).toContain(
       'ALREADY_EXISTS',
     )
-    expect(readFileSync(at('out', 'coco.json'), 'utf8')).toBe(before)
+    expect(readFileSync(at('out', 'coco.json'), 'utf8')).toContain('someone else')
   })
 
   it('says so when there is nothing to read, and writes nothing', async () => {
