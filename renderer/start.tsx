@@ -12,7 +12,7 @@ import { bindKeys, keepFocusOnClick } from './keys/bindKeys.ts'
 import { run } from './keys/commands.ts'
 import { Problem } from './pages/Problem.tsx'
 import { useRecords } from './stores/records.ts'
-import { rememberLayout } from './stores/view.ts'
+import { followWidth, rememberLayout } from './stores/view.ts'
 import { notify } from './stores/work.ts'
 import { followTheme } from './theme.ts'
 
@@ -22,6 +22,7 @@ const root = () => createRoot(document.getElementById('root') as HTMLElement)
 export function start(): void {
   followTheme()
   rememberLayout()
+  followWidth()
   useRecords.subscribe(({ settings }) => speak(settings.language))
   bindKeys()
   keepFocusOnClick()

@@ -34,9 +34,8 @@ export async function decide(decision: 'accept' | 'reject' | 'reset'): Promise<v
   useView.setState({ deciding: new Set([...view.deciding, region.id]), editing: null, draftBox: null })
   if (decision !== 'reset') {
     const next = nextUndecided(currentRegions(), region.id, view.threshold, useView.getState().deciding)
-    // the last one stays in sight; a rejected one has left the picture
-    if (next !== null) selectRegion(next)
-    else if (decision === 'reject') selectRegion(null)
+    // after the last one nothing is in question: the whole picture, for the look at what is missing
+    selectRegion(next)
   }
   const revision = await save(() =>
     client().call('annotations.decide', { ids: [region.id], decision, elapsedMs: look }),
@@ -65,6 +64,9 @@ export async function acceptAbove(): Promise<void> {
   if (revision === undefined) return
   takeRevision(revision)
   announce(revision.label)
+  const { regionId, deciding } = useView.getState()
+  if (regionId === null || ids.has(regionId))
+    selectRegion(nextUndecided(currentRegions(), regionId, threshold, deciding))
 }
 
 /** Changes box, category or caption of a region. */

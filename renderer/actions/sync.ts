@@ -118,8 +118,10 @@ async function loadProject(project: Project | null): Promise<void> {
     useView.setState({ imageId: null, regionId: null, editing: null, draftBox: null })
     return
   }
-  const [categories] = await Promise.all([client().call('categories.list', {}), loadImages()])
+  // classes first: the queue goes by class, and the first region comes into question with the first image
+  const categories = await client().call('categories.list', {})
   useRecords.setState({ categories: new Map(categories.map((row) => [row.id, row])) })
+  await loadImages()
   const { imageId } = useView.getState()
   if (imageId === null) return // the first one opened with the list
   if (useRecords.getState().images.has(imageId)) await loadImage(imageId)

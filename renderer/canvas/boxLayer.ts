@@ -23,8 +23,11 @@ export interface BoxView {
 
 /** With more boxes than this in sight, only those wide enough for their label carry one. */
 const LABEL_ALL = 40
-/** Below this many pixels a dash cannot be told from a line, and dashes are the dear part of painting. */
-const DASH_MIN_SIDE = 14
+/**
+ * With more boxes than this in sight dashes run together and halos hide the picture, and both are the dear part of
+ * painting: proposals are then thin lines, accepted ones heavy.
+ */
+const CROWD = 400
 
 const DASH = [5, 4]
 
@@ -116,23 +119,27 @@ export class BoxLayer extends FabricObject {
 
   private paintLines(ctx: CanvasRenderingContext2D, palette: Palette, visible: readonly BoxView[]): void {
     const { zoom, x, y } = this.viewport
+    const crowd = visible.length > CROWD
     for (const status of ['proposed', 'accepted', 'edited'] as const) {
-      const small = new Path2D()
-      const large = new Path2D()
-      for (const { bboxXywh: b, status: own } of visible) {
-        if (own !== status) continue
-        const width = b[2] * zoom
-        const height = b[3] * zoom
-        const path = Math.min(width, height) < DASH_MIN_SIDE ? small : large
-        path.rect(Math.round(b[0] * zoom + x), Math.round(b[1] * zoom + y), Math.round(width), Math.round(height))
+      const boxes = visible.filter((box) => box.status === status)
+      // rectangles one by one: their own path in the rasteriser, five times as fast as one long path
+      const strokeAll = () => {
+        for (const { bboxXywh: b } of boxes) {
+          const left = Math.round(b[0] * zoom + x)
+          const top = Math.round(b[1] * zoom + y)
+          ctx.strokeRect(left, top, Math.round(b[2] * zoom), Math.round(b[3] * zoom))
+        }
+      }
+      if (!crowd) {
+        ctx.strokeStyle = palette.halo
+        ctx.lineWidth = 4
+        strokeAll()
       }
       ctx.strokeStyle = stateColour(palette, status)
-      ctx.lineWidth = 2
-      ctx.setLineDash(status === 'proposed' ? DASH : [])
-      ctx.stroke(large)
+      ctx.lineWidth = crowd && status === 'proposed' ? 1 : 2
+      ctx.setLineDash(status === 'proposed' && !crowd ? DASH : [])
+      strokeAll()
       ctx.setLineDash([])
-      ctx.lineWidth = 1.5
-      ctx.stroke(small)
     }
   }
 

@@ -10,6 +10,8 @@ export interface Palette {
   readonly onState: string
   readonly lit: string
   readonly veil: string
+  /** Under every line, so that it is seen on any picture. */
+  readonly halo: string
   readonly text: string
   readonly font: string
 }
@@ -28,6 +30,7 @@ export function readPalette(element: Element): Palette {
     onState: get('--on-state'),
     lit: get('--lit'),
     veil: get('--veil'),
+    halo: get('--line-halo'),
     text: get('--text'),
     font: get('--font'),
   }

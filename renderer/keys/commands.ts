@@ -8,7 +8,7 @@ import { currentStage } from '../canvas/bindStage.ts'
 import { nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
 import { currentRegion, currentRegions } from '../stores/selectors.ts'
-import { type DialogName, type Editing, useView, type ViewState } from '../stores/view.ts'
+import { type DialogName, type Editing, rightShown, showRight, useView, type ViewState } from '../stores/view.ts'
 import { shownTheme } from '../theme.ts'
 import type { CommandId } from './keymap.ts'
 
@@ -81,7 +81,7 @@ function talkAbout(attach: boolean, find: boolean): void {
   const region = currentRegion()
   const { talkMode } = useView.getState()
   showAndFocus('talk', {
-    rightOpen: true,
+    ...showRight(true),
     talkMode: find ? 'find' : talkMode === 'find' ? 'grounded' : talkMode,
     ...(attach && region !== null ? { attachedIds: [region.id] } : {}),
   })
@@ -99,6 +99,7 @@ function cancel(): void {
   if (currentStage()?.cancelDraw()) return
   if (view.tool !== 'select') useView.setState({ tool: 'select' })
   else if (view.editing !== null) useView.setState({ editing: null, draftBox: null })
+  else if (view.drawerOpen) useView.setState({ drawerOpen: false })
   else selectRegion(null)
 }
 
@@ -151,7 +152,7 @@ export const commands: Readonly<Record<CommandId, () => void>> = {
   },
   dim: () => useView.setState(({ dimRest }) => ({ dimRest: !dimRest })),
   toggleLeft: () => useView.setState(({ leftOpen }) => ({ leftOpen: !leftOpen })),
-  toggleRight: () => useView.setState(({ rightOpen }) => ({ rightOpen: !rightOpen })),
+  toggleRight: () => useView.setState(showRight(!rightShown(useView.getState()))),
   propose: () => void propose(),
   talk: () => talkAbout(false, false),
   askRegion: () => talkAbout(true, false),

@@ -10,13 +10,13 @@ import { SidePanel } from '../panels/SidePanel.tsx'
 import { StatusBar } from '../panels/StatusBar.tsx'
 import { ToolRail } from '../panels/ToolRail.tsx'
 import { TopBar } from '../panels/TopBar.tsx'
-import { useView } from '../stores/view.ts'
+import { rightShown, useView } from '../stores/view.ts'
 import './workspace.css'
 
 export function Workspace() {
   const { t } = useTranslation()
   const leftOpen = useView((view) => view.leftOpen)
-  const rightOpen = useView((view) => view.rightOpen)
+  const rightOpen = useView(rightShown)
   const leftWidth = useView((view) => view.leftWidth)
   const rightWidth = useView((view) => view.rightWidth)
   const columns = useRef<HTMLDivElement>(null)

@@ -69,7 +69,7 @@ function KeyButton({ command, name, disabled = false }: { command: CommandId; na
   return (
     <button className="key-button" disabled={disabled} onClick={() => run(command)} type="button">
       <CommandKeys command={command} />
-      {name}
+      <span className="key-word">{name}</span>
     </button>
   )
 }

@@ -54,16 +54,24 @@ function CategoryField({ region }: { region: Annotation }) {
   const now = region.categoryId === null ? '' : (categories.get(region.categoryId)?.name ?? '')
   const [text, setText] = useState(now)
   const [touched, setTouched] = useState(false)
-  const [at, setAt] = useState(0)
+  const [at, setAt] = useState(() =>
+    Math.max(
+      0,
+      categoriesByKey(categories).findIndex(({ id }) => id === region.categoryId),
+    ),
+  )
   const input = useSelected()
   const list = useId()
+  useEffect(() => {
+    document.getElementById(`${list}-${at}`)?.scrollIntoView({ block: 'nearest' })
+  }, [list, at])
   const wanted = text.trim()
   const matches = categoriesByKey(categories).filter(
     ({ name }) => !touched || name.toLowerCase().includes(wanted.toLowerCase()),
   )
   const isNew = touched && wanted !== '' && !matches.some(({ name }) => name.toLowerCase() === wanted.toLowerCase())
   const options = [
-    ...matches.slice(0, 8).map((category) => ({
+    ...matches.slice(0, 50).map((category) => ({
       key: `c${category.id}`,
       label: category.name,
       color: category.color,
@@ -105,8 +113,7 @@ function CategoryField({ region }: { region: Annotation }) {
           const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
           if (step !== undefined) setAt((at + step + options.length) % Math.max(1, options.length))
           else if (event.key === 'Enter') {
-            if (touched || at > 0) keep(at)
-            else stop()
+            keep(at)
           } else if (event.key === 'Escape') stop()
           else return
           event.preventDefault()

@@ -5,7 +5,7 @@ import { useTranslation } from 'react-i18next'
 import { ProgressLine } from '../components/ProgressLine.tsx'
 import { run } from '../keys/commands.ts'
 import { useRecords } from '../stores/records.ts'
-import { useView } from '../stores/view.ts'
+import { rightShown, useView } from '../stores/view.ts'
 import { type Job, useWork } from '../stores/work.ts'
 import './statusBar.css'
 
@@ -16,7 +16,7 @@ export function StatusBar() {
   const image = useRecords((state) => (imageId === null ? undefined : state.images.get(imageId)))
   const zoom = useView((view) => view.zoom)
   const leftOpen = useView((view) => view.leftOpen)
-  const rightOpen = useView((view) => view.rightOpen)
+  const rightOpen = useView(rightShown)
   return (
     <footer className="status-bar">
       <button

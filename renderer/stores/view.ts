@@ -40,6 +40,9 @@ export interface ViewState {
   readonly rightTab: RightTab
   readonly leftOpen: boolean
   readonly rightOpen: boolean
+  /** The window is too narrow for three columns: the right one is a drawer, closed unless asked for. */
+  readonly narrow: boolean
+  readonly drawerOpen: boolean
   readonly leftWidth: number
   readonly rightWidth: number
   readonly dialog: DialogName | null
@@ -71,6 +74,8 @@ const initial: ViewState = {
   rightTab: 'regions',
   leftOpen: true,
   rightOpen: true,
+  narrow: false,
+  drawerOpen: false,
   leftWidth: 232,
   rightWidth: 336,
   dialog: null,
@@ -109,4 +114,22 @@ export function rememberLayout(): void {
       }
     }, 300)
   })
+}
+
+/** Whether the right column is to be seen. */
+export const rightShown = (view: ViewState): boolean => (view.narrow ? view.drawerOpen : view.rightOpen)
+
+/** What shows or hides the right column, whichever form it has now. */
+export const showRight = (shown: boolean): Partial<ViewState> =>
+  useView.getState().narrow ? { drawerOpen: shown } : { rightOpen: shown }
+
+/** Below this the right column is a drawer. The style sheet knows the same width. */
+const NARROW = '(max-width: 1099px)'
+
+/** Watches the window's width. */
+export function followWidth(): void {
+  const query = matchMedia(NARROW)
+  const apply = () => useView.setState({ narrow: query.matches, drawerOpen: false })
+  apply()
+  query.addEventListener('change', apply)
 }
