@@ -246,7 +246,7 @@ export const en = {
   },
   export: {
     title: 'Write COCO',
-    path: 'Folder or file to write',
+    path: 'File to write',
     browse: 'Choose…',
     what: 'What',
     accepted: 'What people accepted or edited',

@@ -248,7 +248,7 @@ export const zh: Words = {
   },
   export: {
     title: '写出 COCO',
-    path: '写入的文件夹或文件',
+    path: '写入的文件',
     browse: '选择…',
     what: '内容',
     accepted: '人工接受或修改的',

@@ -10,10 +10,16 @@ import { ProgressLine } from '../components/ProgressLine.tsx'
 import { Segmented } from '../components/Segmented.tsx'
 import { useRecords } from '../stores/records.ts'
 
+/** The layout that training code expects, in a folder beside the project. Works for both kinds of slashes. */
+function defaultPath(projectPath: string): string {
+  const slash = projectPath.includes('\\') ? '\\' : '/'
+  return [`${projectPath.replace(/\.gromatic$/, '')}-coco`, 'annotations', 'instances_train.json'].join(slash)
+}
+
 export function ExportDialog() {
   const { t } = useTranslation()
   const project = useRecords((state) => state.project)
-  const [path, setPath] = useState(() => `${project?.path.replace(/\.gromatic$/, '') ?? ''}-coco`)
+  const [path, setPath] = useState(() => defaultPath(project?.path ?? ''))
   const [status, setStatus] = useState<'accepted' | 'all'>('accepted')
   const [copyImages, setCopyImages] = useState(false)
   const [overwrite, setOverwrite] = useState(false)

@@ -97,7 +97,8 @@ const POINTS: Readonly<Record<string, string>> = {
 
 /** The scene as an address. */
 export function sceneUrl(scene: Scene): string {
-  const drawn = scene.objects.map(({ bboxXywh: [x, y, w], shape, fill, angle }) => {
+  // an SVG is drawn anew every frame; a crowd of shapes would measure that instead of the boxes
+  const drawn = scene.objects.slice(0, 200).map(({ bboxXywh: [x, y, w], shape, fill, angle }) => {
     const points = POINTS[shape]
     const body =
       points !== undefined
