@@ -3,7 +3,7 @@ import { neighbour, nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
 import { currentRegions, orderedRegions } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
-import { loadImage } from './sync.ts'
+import { loadImage } from './loadImage.ts'
 
 /** Opens an image; its first undecided region comes into question. */
 export function openImage(imageId: number): void {
@@ -19,7 +19,13 @@ export function openImage(imageId: number): void {
     deciding: new Set(),
   })
   if (useRecords.getState().annotations.has(imageId)) selectFirstUndecided(imageId)
-  void loadImage(imageId)
+  void showImage(imageId)
+}
+
+/** Loads what the image needs; then its first undecided region comes into question. */
+export async function showImage(imageId: number): Promise<void> {
+  await loadImage(imageId)
+  selectFirstUndecided(imageId)
 }
 
 /** Opens the first image that is not done, else the first. */

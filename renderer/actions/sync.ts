@@ -1,11 +1,11 @@
 /** Keeps the record store equal to the services': first load, events, and a full reload after a lost connection. */
 import type { Project, Revision } from '../../db/records/records.ts'
 import { client } from '../client.ts'
-import { applyRevision, emptyRecords, keepRecent, useRecords } from '../stores/records.ts'
+import { applyRevision, emptyRecords, useRecords } from '../stores/records.ts'
 import { useView } from '../stores/view.ts'
 import { notify } from '../stores/work.ts'
 import { errorText } from './save.ts'
-import { openFirstImage, selectFirstUndecided } from './select.ts'
+import { openFirstImage, showImage } from './select.ts'
 
 const FIRST_PAGE = 500
 const NEXT_PAGES = 5000
@@ -91,25 +91,6 @@ async function loadPages(): Promise<void> {
 
 const firstPage = () => client().call('images.list', { offset: 0, limit: FIRST_PAGE })
 
-/** Loads boxes and talk of an image unless they are there. */
-export async function loadImage(imageId: number): Promise<void> {
-  const have = useRecords.getState()
-  if (have.annotations.has(imageId) && have.messages.has(imageId)) return
-  try {
-    const [annotations, messages] = await Promise.all([
-      client().call('annotations.list', { imageId }),
-      client().call('messages.list', { imageId }),
-    ])
-    useRecords.setState((state) => ({
-      annotations: keepRecent(state.annotations, imageId, new Map(annotations.map((row) => [row.id, row]))),
-      messages: keepRecent(state.messages, imageId, messages),
-    }))
-    selectFirstUndecided(imageId)
-  } catch (error) {
-    notify('error', errorText(error))
-  }
-}
-
 /** Loads everything of the open project, keeping the open image where it still exists. */
 async function loadProject(project: Project | null): Promise<void> {
   const { engine, settings } = useRecords.getState()
@@ -124,7 +105,7 @@ async function loadProject(project: Project | null): Promise<void> {
   await loadImages()
   const { imageId } = useView.getState()
   if (imageId === null) return // the first one opened with the list
-  if (useRecords.getState().images.has(imageId)) await loadImage(imageId)
+  if (useRecords.getState().images.has(imageId)) await showImage(imageId)
   else openFirstImage()
 }
 

@@ -1,0 +1,23 @@
+/** What is needed to show one image. */
+import { client } from '../client.ts'
+import { keepRecent, useRecords } from '../stores/records.ts'
+import { notify } from '../stores/work.ts'
+import { errorText } from './save.ts'
+
+/** Loads boxes and talk of an image unless they are there. */
+export async function loadImage(imageId: number): Promise<void> {
+  const have = useRecords.getState()
+  if (have.annotations.has(imageId) && have.messages.has(imageId)) return
+  try {
+    const [annotations, messages] = await Promise.all([
+      client().call('annotations.list', { imageId }),
+      client().call('messages.list', { imageId }),
+    ])
+    useRecords.setState((state) => ({
+      annotations: keepRecent(state.annotations, imageId, new Map(annotations.map((row) => [row.id, row]))),
+      messages: keepRecent(state.messages, imageId, messages),
+    }))
+  } catch (error) {
+    notify('error', errorText(error))
+  }
+}
