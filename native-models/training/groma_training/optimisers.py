@@ -27,6 +27,7 @@ class Optimisers:
                 continue
             vision = "attention.attention." in name and ("query" in name or ".key" in name)
             slow = factor * (0.2 if "patch_embeddings" in name else 0.3 if vision else 1.0)
+            slow *= 0.03 if "flatten" in name else 1.0  # 25088 inputs: a full step is far too long
             if p.ndim == 2 and not vision and not any(k in name for k in NOT_HIDDEN) and "bbox_embed" not in name:
                 matrices.setdefault(factor, []).append(p)
             else:

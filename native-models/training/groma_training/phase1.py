@@ -26,8 +26,8 @@ GRID = 32
 
 
 def make(rng: np.random.Generator, progress: float):
-    style = scenes.Style(long_side=(300, 900))
-    if rng.random() < 0.4:  # crowded
+    style = scenes.Style(long_side=(300, 1000))
+    if rng.random() < 0.6:  # crowded
         style.count, style.overlap = (8, 13), 0.3
     return sample(scenes.as_filed(scenes.draw(rng, style)))
 
@@ -116,10 +116,12 @@ def detection_loss(out, truths: list[torch.Tensor], steep: float):
 
 def dense_loss(heads: DenseHeads, states, batch):
     """Phase 0's losses on whole pictures."""
-    own, uns, col, shp, msk = [], [], [], [], []
+    own, uns, col, shp, msk, rare = ([] for _ in range(6))
     for s in batch:
         o, u, _, _ = targets(s, 0, 0, GRID)
         at = np.maximum(o, 0)
+        area = np.bincount(o[o >= 0], minlength=len(s.boxes)).astype(np.float32)  # patches of each thing
+        rare.append(0.3 + 0.7 * np.minimum(4.0, 20 / np.maximum(area, 1))[at])
         own.append(o), uns.append(u)
         col.append(np.where(o >= 0, s.colours[at], 8))
         shp.append(np.where(o >= 0, s.shapes[at], 8))
@@ -127,7 +129,8 @@ def dense_loss(heads: DenseHeads, states, batch):
     owned, sure = torch.from_numpy(np.stack(own)) >= 0, ~torch.from_numpy(np.stack(uns))
     colour, shape = torch.from_numpy(np.stack(col)), torch.from_numpy(np.stack(shp))
     kind, _, mask, _, _ = heads(states)
-    weight = torch.where(owned, 1.0, 0.1) * sure
+    # a thing counts as a thing, not as its area: small ones are the hard ones
+    weight = torch.where(owned, torch.from_numpy(np.stack(rare)), 0.15) * sure
     loss = 0.0
     for logits, truth, w in ((kind[..., :9], colour, 1.0), (kind[..., 9:], shape, 1.5)):
         ce = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none")
@@ -169,15 +172,15 @@ def run_frozen(model: Groma, out, minutes: float, seed: int, lr: float = 1e-3, f
     save(out / "phase1a.pt", model=model, opt=opt, clock=clock)
 
 
-def run_together(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, lr: float = 6e-4, size=6) -> None:
+def run_together(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, name="phase1b", lr=6e-4, size=6):
     per = model.perceiver
     model.perceiver.vis_encoder.embeddings.mask_token.requires_grad_(False)
     part = nn.ModuleList([per.ddetr_transformer, per.input_proj])
     aside = [(f"attributes.{n}", p, k) for n, p, k in named(heads)]
     opt = Optimisers(named(part) + named(per.vis_encoder, 0.8) + aside, lr, 0.006)
     clock, avg = Clock(minutes), Running()
-    load(out / "phase1b.pt", model=model, heads=heads, opt=opt, clock=clock)
-    feed = Pipeline(make, seed + 2)
+    load(out / f"{name}.pt", model=model, heads=heads, opt=opt, clock=clock)
+    feed = Pipeline(make, seed + (7 if name == "phase1c" else 2))
     while not clock.done:
         batch = feed.take(size)
         with torch.autocast("cpu", torch.bfloat16, enabled=clock.bf16):
@@ -185,7 +188,7 @@ def run_together(model: Groma, heads: DenseHeads, out, minutes: float, seed: int
         states = [s.float() for s in states]
         res = model.propose(states)
         loss, parts = detection_loss(
-            res, [torch.from_numpy(s.boxes) for s in batch], steep=min(1.0, 0.5 + clock.progress)
+            res, [torch.from_numpy(s.boxes) for s in batch], steep=1.0 if name == "phase1c" else min(1.0, 0.5 + clock.progress)
         )
         dense, more = dense_loss(heads, states, batch)
         loss = loss + 3 * dense
@@ -193,8 +196,8 @@ def run_together(model: Groma, heads: DenseHeads, out, minutes: float, seed: int
         avg.add(loss=loss.item(), **parts, **more)
         clock.step()
         if clock.steps % 25 == 0 or clock.steps == 4:
-            print(f"phase1b {clock} {avg}", flush=True)
+            print(f"{name} {clock} {avg}", flush=True)
         if clock.steps % 150 == 0:
-            save(out / "phase1b.pt", model=model, heads=heads, opt=opt, clock=clock)
+            save(out / f"{name}.pt", model=model, heads=heads, opt=opt, clock=clock)
     feed.close()
-    save(out / "phase1b.pt", model=model, heads=heads, opt=opt, clock=clock)
+    save(out / f"{name}.pt", model=model, heads=heads, opt=opt, clock=clock)

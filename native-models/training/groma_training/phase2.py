@@ -5,7 +5,7 @@ Aids that make referring form (all thrown away afterwards):
   a) one small head reads colour, shape and size from region tokens after layer 2 and, the same
      head, from the hidden state that is about to say <rK>;
   b) one attention head in the last two layers is taught to look at the region to be named;
-  c) <rK>'s number is read back from its region token;
+  c) <rK>'s number is read back from its region token, and so is where it lies (thirds and centre);
   d) one attention head in the first two layers is taught to look from a region token at the image
      tokens its thing covers.
 Only the region encoder's position branch is trained here; phase 3 adds the convolutions.
@@ -33,7 +33,7 @@ LOOK_REGION = {2: 0, 3: 0}  # layer -> head of aid b
 
 
 def make(rng: np.random.Generator, progress: float, dense: bool = False):
-    style = scenes.Style(long_side=(300, 900), repeat_share=0.4)
+    style = scenes.Style(long_side=(300, 1000), repeat_share=0.5)
     if rng.random() < 0.15:
         style.overlap = 0.3
     s = sample(scenes.as_filed(scenes.draw(rng, style)), keep_scene=True)
@@ -49,6 +49,9 @@ class Aids(nn.Module):
         super().__init__()
         self.attributes = nn.Linear(h, 9 + 9 + 3)
         self.number = nn.Linear(h, 100)
+        self.attributes_place = nn.Linear(h, 3 + 3 + 2)  # third across, third down, centre
+        nn.init.normal_(self.attributes_place.weight, std=0.005)
+        nn.init.constant_(self.attributes_place.bias, 0.0)
 
 
 @dataclass
@@ -230,6 +233,15 @@ def language_loss(model: Groma, aids: Aids, items, packs, image, regions, bf16: 
     # aid c
     at = torch.tensor(number_at)
     parts["num"] = F.cross_entropy(aids.number(mid[at[:, 0], at[:, 1]]), torch.tensor(number))
+    spots = [(b, c, p["boxes"][k, :2]) for b, p in enumerate(packs) for c, k in p["feats"]]
+    at = torch.tensor([(b, c) for b, c, _ in spots])
+    centre = torch.stack([v for _, _, v in spots])
+    thirds = (centre * 3).long().clamp(0, 2)
+    where_ = aids.attributes_place(mid[at[:, 0], at[:, 1]])
+    parts["place"] = (
+        F.cross_entropy(where_[:, :3], thirds[:, 0]) + F.cross_entropy(where_[:, 3:6], thirds[:, 1])
+        + 8 * (where_[:, 6:] - centre).abs().mean()
+    )  # fmt: skip
     # aids b and d
     look, ground = 0.0, 0.0
     looks = [(b, c, p["region_at"][k]) for b, p in enumerate(packs) for c, k in p["looks"]]
@@ -247,11 +259,12 @@ def language_loss(model: Groma, aids: Aids, items, packs, image, regions, bf16: 
         ground = ground - torch.logsumexp(lp.masked_fill(~cover, -1e4), 1).mean()
     parts["look"], parts["ground"] = look / 2, ground / 2
     loss = parts["lm"] + 0.5 * parts["attr"] + 0.5 * parts["look"] + 0.2 * parts["num"] + 0.4 * parts["ground"]
+    loss = loss + 0.3 * parts["place"]
     return loss, {k: v.item() for k, v in parts.items()} | info
 
 
-def run(model: Groma, out, minutes: float, seed: int, lr: float = 1.5e-3, fresh=2, replay=6) -> None:
-    name = "phase2"
+def run(model: Groma, out, minutes: float, seed: int, name="phase2", fresh=2, replay=6) -> None:
+    first = name == "phase2"
     tok = Tokenizer(out / "tokenizer")
     packer, aids = Packer(tok), Aids(model.cfg.llm.hidden_size)
     model.perceiver.requires_grad_(False)
@@ -261,10 +274,12 @@ def run(model: Groma, out, minutes: float, seed: int, lr: float = 1.5e-3, fresh=
     part = nn.ModuleList(
         [model.llm, model.img_txt_bridge, model.region_encoder, model.new_input_embs, model.extra_lm_head, aids]
     )
-    opt = Optimisers(named(part), lr, 0.012, decay=0.01)
+    opt = Optimisers(named(part), 1.5e-3 if first else 1e-3, 0.012 if first else 0.009, decay=0.01)
     clock, avg = Clock(minutes), Running()
+    if not first:
+        aids.load_state_dict(torch.load(out / "phase2.pt", weights_only=True)["aids"], strict=False)
     load(out / f"{name}.pt", model=model, aids=aids, opt=opt, clock=clock)
-    feed, rng, memory = Pipeline(make, seed + 3), np.random.default_rng([seed, 5]), []
+    feed, rng, memory = Pipeline(make, seed + (3 if first else 9)), np.random.default_rng([seed, 5]), []
     while not clock.done:
         batch = feed.take(fresh)
         with torch.no_grad():
@@ -283,7 +298,7 @@ def run(model: Groma, out, minutes: float, seed: int, lr: float = 1.5e-3, fresh=
         for item in items:
             box, owner, order = regions_of(model, item, rng)
             pack = packer.pack(item.sample.scene, box, owner, order, rng)
-            pack["owner"] = owner
+            pack["owner"], pack["boxes"] = owner, box
             packs.append(pack), boxes.append(box)
         image = model.bridge(torch.stack([i.states for i in items]).float())
         regions = roi([], boxes, conv=False)

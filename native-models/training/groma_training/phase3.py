@@ -23,7 +23,8 @@ def make(rng: np.random.Generator, progress: float):
     return phase2.make(rng, progress, dense=True)
 
 
-def run(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, conv: bool, name="phase3", size=3) -> None:
+def run(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, conv: bool, name="phase3") -> None:
+    size = 2 if conv else 4  # pictures a step
     tok = Tokenizer(out / "tokenizer")
     packer, aids = Packer(tok), Aids(model.cfg.llm.hidden_size)
     per, roi = model.perceiver, model.region_encoder.roi_align
@@ -56,7 +57,7 @@ def run(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, conv: b
         for item in items:
             box, owner, order = regions_of(model, item, rng)
             pack = packer.pack(item.sample.scene, box, owner, order, rng)
-            pack["owner"] = owner
+            pack["owner"], pack["boxes"] = owner, box
             packs.append(pack), boxes.append(box)
         image = model.image_tokens(states)
         if conv:

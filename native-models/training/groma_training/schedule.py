@@ -80,11 +80,12 @@ def save(path: Path, **parts) -> None:
     temp.replace(path)
 
 
-def load(path: Path, **parts) -> bool:
-    """Resume from path if it is there."""
+def load(path: Path, prefix: str = "", **parts) -> bool:
+    """Resume from path if it is there; prefix takes only the tensors under it."""
     if not path.exists():
         return False
     found = torch.load(path, map_location="cpu", weights_only=True)
     for k, v in parts.items():
-        v.load_state_dict(found[k])
+        s = found[k]
+        v.load_state_dict({n[len(prefix) :]: t for n, t in s.items() if n.startswith(prefix)} if prefix else s)
     return True

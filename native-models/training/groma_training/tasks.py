@@ -156,18 +156,19 @@ GROUNDED_ASKS = (
 )
 
 
-def turns(scene: Scene, rng: np.random.Generator, order: dict[int, int], count: int = 11) -> list[Turn]:
+def turns(scene: Scene, rng: np.random.Generator, order: dict[int, int], count: int = 13) -> list[Turn]:
     """A training mix for one scene; order: thing -> its region's index."""
     out: list[Turn] = []
     n = len(scene.things)
     out.append(describe_turn(scene, order, CONCISE if rng.random() < 0.6 else str(rng.choice(GROUNDED_ASKS))))
     for i in rng.permutation(n)[:3]:
         out.append(short_turn(scene, int(i)))
-    out.append(long_turn(scene, int(rng.integers(n))))
+    for i in rng.permutation(n)[:2]:
+        out.append(long_turn(scene, int(i)))
     found = expressions(scene, 0.01)
     by_place = [f for f in found if " on the " in f[0] or " at the " in f[0]]
     named = [f for f in found if f not in by_place]
-    for pool, want in ((by_place, 3), (named, 2)):
+    for pool, want in ((by_place, 4), (named, 2)):
         for k in rng.permutation(len(pool))[:want]:
             text, i = pool[int(k)]
             if rng.random() < 0.08:
