@@ -9,6 +9,9 @@ import { defineConfig } from 'vite'
 
 const repo = resolve(import.meta.dirname, '..')
 
+// whatever the caller has set (a test runner sets `test`): the window never carries React's development version
+process.env.NODE_ENV = 'production'
+
 export default defineConfig(({ mode }) => {
   const harness = mode === 'harness'
   return {

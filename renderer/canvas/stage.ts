@@ -46,6 +46,7 @@ export class Stage {
   /** The first corner of the box being drawn. */
   drawStart: Point | null = null
   private readonly picture = new Picture(this.scene)
+  private readonly element = document.createElement('canvas')
   private readonly detach: () => void
   private boxes: ReadonlyMap<number, BoxView> = new Map()
   private currentId: number | null = null
@@ -57,9 +58,8 @@ export class Stage {
   constructor(host: HTMLElement, intents: Intents) {
     this.host = host
     this.intents = intents
-    const element = document.createElement('canvas')
-    host.append(element)
-    this.canvas = new Canvas(element, {
+    host.append(this.element)
+    this.canvas = new Canvas(this.element, {
       renderOnAddRemove: false,
       selection: false,
       uniformScaling: false,
@@ -289,7 +289,9 @@ export class Stage {
   dispose(): Promise<boolean> {
     this.detach()
     this.canvas.off()
-    return this.canvas.dispose()
+    const disposed = this.canvas.dispose()
+    this.element.remove() // fabric unwraps it and leaves it where it was
+    return disposed
   }
 
   private insets(): Insets {

@@ -203,6 +203,8 @@ export const en = {
     keys: 'keys',
     readOnly: 'read only',
     zoom: '{{percent}} %',
+    resizeImages: 'Width of the left column',
+    resizePanel: 'Width of the right column',
     images: 'Show or hide images',
     panel: 'Show or hide regions and talk',
   },

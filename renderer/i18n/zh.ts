@@ -205,6 +205,8 @@ export const zh: Words = {
     keys: '快捷键',
     readOnly: '只读',
     zoom: '{{percent}} %',
+    resizeImages: '左栏宽度',
+    resizePanel: '右栏宽度',
     images: '显示或隐藏图片列表',
     panel: '显示或隐藏区域与对话',
   },

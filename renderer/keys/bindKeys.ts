@@ -124,7 +124,9 @@ export function bindKeys(): () => void {
   const bound = createKeybindingsHandler(bindings, { ignore: (event) => event.isComposing })
 
   const down = (event: KeyboardEvent) => {
-    if (document.querySelector('dialog[open]') !== null || useRecords.getState().project === undefined) return
+    if (event.key === 'Tab' || event.key === 'F6') document.documentElement.dataset.tabbing = ''
+    if (document.querySelector('dialog[open], :popover-open') !== null || useRecords.getState().project === undefined)
+      return
     const free = !inTextField(event.target) && !isNative(event)
     if (free && event.key === ' ' && !event.repeat && useView.getState().tool !== 'draw') {
       spaceBar.held = true
@@ -160,6 +162,7 @@ export function bindKeys(): () => void {
  */
 export function keepFocusOnClick(): () => void {
   const down = (event: MouseEvent) => {
+    delete document.documentElement.dataset.tabbing
     const target =
       event.target instanceof Element ? event.target.closest('button, [role="option"], [role="listitem"]') : null
     if (target === null || target.closest('dialog, .talk, .info') !== null) return

@@ -30,7 +30,7 @@ export function Workspace() {
               <ImagesPanel />
             </aside>
             <Resizer
-              label={t('images.title')}
+              label={t('status.resizeImages')}
               max={420}
               min={180}
               onSize={(leftWidth) => useView.setState({ leftWidth })}
@@ -50,7 +50,7 @@ export function Workspace() {
         {rightOpen ? (
           <>
             <Resizer
-              label={t('regions.title')}
+              label={t('status.resizePanel')}
               max={640}
               min={280}
               onSize={(rightWidth) => useView.setState({ rightWidth })}

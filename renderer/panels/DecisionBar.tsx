@@ -48,9 +48,9 @@ function SliderRow() {
         type="range"
         value={threshold}
       />
-      <output className="threshold" htmlFor="confidence">
+      <span aria-hidden="true" className="threshold">
         {threshold.toFixed(2)}
-      </output>
+      </span>
       <button
         className="button primary accept-all"
         disabled={count === 0}

@@ -2,6 +2,15 @@
 import { useTranslation } from 'react-i18next'
 import { useRecords } from '../stores/records.ts'
 
+/** What the runtimes are called where people read it. */
+const PROVIDERS: Readonly<Record<string, string>> = {
+  cpu: 'CPU',
+  cuda: 'CUDA',
+  coreml: 'Core ML',
+  dml: 'DirectML',
+  webgpu: 'WebGPU',
+}
+
 export function EngineStatus() {
   const { t } = useTranslation()
   const engine = useRecords((state) => state.engine)
@@ -10,11 +19,7 @@ export function EngineStatus() {
   const speed =
     engine.secondsPerImage === null ? null : t('engine.perImage', { seconds: engine.secondsPerImage.toFixed(1) })
   const words = running
-    ? [
-        engine.modelName,
-        engine.provider.toUpperCase() === engine.provider ? engine.provider : engine.provider.toUpperCase(),
-        speed,
-      ]
+    ? [engine.modelName, PROVIDERS[engine.provider.toLowerCase()] ?? engine.provider, speed]
     : [t(`engine.${engine.status}`), percent(engine.progress)]
   return (
     <span className="engine dim" data-status={engine.status} title={engine.note}>

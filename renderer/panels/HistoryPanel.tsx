@@ -38,7 +38,7 @@ export function HistoryPanel() {
     setEntries([...(entries ?? []), ...rows])
     setMore(rows.length === PAGE)
   }, [entries])
-  const time = new Intl.DateTimeFormat(i18n.language, { hour: '2-digit', minute: '2-digit' })
+  const time = new Intl.DateTimeFormat(i18n.language, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
   if (entries === null) return null
   return (
     <ol className="history">
@@ -51,12 +51,14 @@ export function HistoryPanel() {
               {entry.label}
               {entry.undone ? <span className="hidden-text"> ({t('history.undone')})</span> : null}
             </span>
-            {image === undefined ? null : (
+            {image === undefined ? (
+              <span />
+            ) : (
               <button className="link cut" onClick={() => openImage(image.id)} type="button">
                 {image.fileName}
               </button>
             )}
-            <span className="dim">{t(`history.${entry.actor}`)}</span>
+            <span className="dim">{entry.actor === 'human' ? '' : t(`history.${entry.actor}`)}</span>
             <span className="dim">{time.format(entry.createdAt)}</span>
           </li>
         )

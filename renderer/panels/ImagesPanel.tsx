@@ -170,7 +170,7 @@ const ImageRow = memo(function ImageRow({ image, activity, selected, position, s
         />
       )}
       <span className="image-words">
-        <span className="cut">{slash < 0 ? image.fileName : image.fileName.slice(slash + 1)}</span>
+        <span className="cut">{slash < 0 ? image.fileName : image.fileName.slice(slash + 1)}</span>{' '}
         <span className={`image-state tone-${tone}`}>{words}</span>
       </span>
     </div>

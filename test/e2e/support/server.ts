@@ -70,6 +70,7 @@ export function ensureWindowBuilt(): void {
   if (existsSync(built) && sources.every((folder) => newest(join(repo, folder)) <= statSync(built).mtimeMs)) return
   execFileSync(process.execPath, ['node_modules/vite/bin/vite.js', 'build', '-c', 'build/vite.renderer.config.ts'], {
     cwd: repo,
+    env: { ...process.env, NODE_ENV: 'production' }, // a test runner's would build React's development version
     stdio: 'pipe',
   })
 }
