@@ -60,6 +60,19 @@ export class CurrentBox extends Rect {
     this.setCoords()
   }
 
+  /** Whether a screen point is on its edge, where the handles are. */
+  onHandle(x: number, y: number): boolean {
+    if (!this.visible) return false
+    const [bx, by, bw, bh] = this.bbox()
+    const { zoom, x: ox, y: oy } = this.scene.viewport
+    const [left, top] = [bx * zoom + ox, by * zoom + oy]
+    const [right, bottom] = [left + bw * zoom, top + bh * zoom]
+    const near = 7
+    const inside = x > left - near && x < right + near && y > top - near && y < bottom + near
+    const deep = x > left + near && x < right - near && y > top + near && y < bottom - near
+    return inside && !deep
+  }
+
   override render(ctx: CanvasRenderingContext2D): void {
     const { palette, viewport, view } = this.scene
     if (palette === null || !this.visible) return

@@ -41,11 +41,11 @@ export function attachPointer(stage: Stage): () => void {
     if (stage.tool === 'draw') {
       take(event)
       drawing = { id: event.pointerId, x, y }
-      stage.drawTo(point)
-      if (stage.drawStart === null) stage.placeCorner()
+      stage.drawing.moveTo(point)
+      if (stage.drawing.start === null) stage.drawing.placeCorner()
       return
     }
-    if (stage.onHandle(x, y)) return // fabric drags it
+    if (stage.current.onHandle(x, y)) return // fabric drags it
     const hit = stage.layer.hit(point.x, point.y, 3 / stage.scene.viewport.zoom)
     if (hit !== null && hit.id === stage.current.info?.id) return
     take(event)
@@ -66,10 +66,10 @@ export function attachPointer(stage: Stage): () => void {
       }
       return
     }
-    if (stage.tool === 'draw') return stage.drawTo(stage.toImage(x, y))
+    if (stage.tool === 'draw') return stage.drawing.moveTo(stage.toImage(x, y))
     if (event.buttons !== 0) return
     const point = stage.toImage(x, y)
-    const hit = stage.onHandle(x, y) ? null : stage.layer.hit(point.x, point.y, 3 / stage.scene.viewport.zoom)
+    const hit = stage.current.onHandle(x, y) ? null : stage.layer.hit(point.x, point.y, 3 / stage.scene.viewport.zoom)
     stage.intents.hover(hit?.id ?? null)
   }
 
@@ -82,17 +82,17 @@ export function attachPointer(stage: Stage): () => void {
     if (drawing?.id === event.pointerId) {
       const { x, y } = local(event)
       const dragged = Math.hypot(x - drawing.x, y - drawing.y) > CLICK_SLACK
-      const corner = stage.drawStart
+      const corner = stage.drawing.start
       const secondClick = corner !== null && stage.overlay.draft !== null
       // a drag ends at the release; a click waits for the second one
-      if (dragged || secondClick) stage.placeCorner()
+      if (dragged || secondClick) stage.drawing.placeCorner()
       drawing = null
     }
   }
 
   const leave = () => {
     stage.intents.hover(null)
-    if (stage.tool === 'draw' && stage.drawStart === null) {
+    if (stage.tool === 'draw' && stage.drawing.start === null) {
       stage.overlay.cursor = null
       stage.paint()
     }

@@ -7,7 +7,8 @@ import type { BboxXywh } from '../../db/records/records.ts'
 import type { LitBox, Tool } from '../stores/view.ts'
 import { CurrentBox, Overlay, type Scene } from './activeBox.ts'
 import { BoxLayer, type BoxView } from './boxLayer.ts'
-import { boxBetween, clampPoint, cutInside, moveInside, type Point, sameBox } from './boxMath.ts'
+import { cutInside, moveInside, type Point, sameBox } from './boxMath.ts'
+import { Drawing } from './drawing.ts'
 import { forgetWidths } from './paint.ts'
 import { type Palette, readPalette } from './palette.ts'
 import { Picture } from './picture.ts'
@@ -42,9 +43,8 @@ export class Stage {
   readonly current = new CurrentBox(this.scene)
   readonly overlay = new Overlay(this.scene)
   readonly canvas: Canvas
+  readonly drawing: Drawing
   tool: Tool = 'select'
-  /** The first corner of the box being drawn. */
-  drawStart: Point | null = null
   private readonly picture = new Picture(this.scene)
   private readonly element = document.createElement('canvas')
   private readonly detach: () => void
@@ -80,6 +80,11 @@ export class Stage {
       this.current.set({ left, top })
     })
     this.canvas.on('object:modified', () => this.dropped())
+    this.drawing = new Drawing(this.scene, this.overlay, {
+      middle: () => this.toImage(this.scene.view.width / 2, (this.scene.view.height - INSETS.bottom) / 2),
+      paint: () => this.paint(),
+      drawn: intents.drawn,
+    })
     this.detach = attachPointer(this)
     this.retheme()
   }
@@ -99,7 +104,7 @@ export class Stage {
     if (image?.id === this.imageId) return
     this.imageId = image?.id ?? null
     this.picture.element = null
-    this.cancelDraw()
+    this.drawing.cancel()
     this.picture.visible = image !== null
     if (image === null) {
       this.paint()
@@ -170,7 +175,7 @@ export class Stage {
   }
 
   setTool(tool: Tool): void {
-    if (tool !== this.tool) this.cancelDraw()
+    if (tool !== this.tool) this.drawing.cancel()
     this.tool = tool
     this.overlay.cursor = tool === 'draw' ? this.overlay.cursor : null
     this.current.evented = tool === 'select'
@@ -229,61 +234,8 @@ export class Stage {
     return { x: (x - viewport.x) / viewport.zoom, y: (y - viewport.y) / viewport.zoom }
   }
 
-  /** Moves the drawing cursor to an image point; the draft follows. */
-  drawTo(point: Point): void {
-    const at = clampPoint(point, this.scene.image)
-    this.overlay.cursor = at
-    this.overlay.draft = this.drawStart === null ? null : boxBetween(this.drawStart, at, this.scene.image)
-    this.paint()
-  }
-
-  /** Moves the drawing cursor by whole pixels; it starts in the middle of what is in sight. */
-  drawBy(dx: number, dy: number): void {
-    const { view } = this.scene
-    const from =
-      this.overlay.cursor ??
-      clampPoint(this.toImage(view.width / 2, (view.height - INSETS.bottom) / 2), this.scene.image)
-    this.drawTo({ x: Math.round(from.x + dx), y: Math.round(from.y + dy) })
-  }
-
-  /** First corner, then second: leaves as an intent. */
-  placeCorner(): void {
-    if (this.overlay.cursor === null) this.drawBy(0, 0)
-    const at = this.overlay.cursor
-    if (at === null) return
-    if (this.drawStart === null) {
-      this.drawStart = at
-      return
-    }
-    const box = boxBetween(this.drawStart, at, this.scene.image)
-    this.cancelDraw()
-    if (box !== null) this.intents.drawn(box)
-  }
-
-  /** Forgets the first corner. @returns whether there was one */
-  cancelDraw(): boolean {
-    const had = this.drawStart !== null
-    this.drawStart = null
-    this.overlay.draft = null
-    this.paint()
-    return had
-  }
-
   paint(): void {
     this.canvas.requestRenderAll()
-  }
-
-  /** Whether a screen point is on a handle of the current box. */
-  onHandle(x: number, y: number): boolean {
-    if (!this.current.visible) return false
-    const [bx, by, bw, bh] = this.current.bbox()
-    const { zoom, x: ox, y: oy } = this.scene.viewport
-    const [left, top] = [bx * zoom + ox, by * zoom + oy]
-    const [right, bottom] = [left + bw * zoom, top + bh * zoom]
-    const near = 7
-    const inside = x > left - near && x < right + near && y > top - near && y < bottom + near
-    const deep = x > left + near && x < right - near && y > top + near && y < bottom - near
-    return inside && !deep
   }
 
   dispose(): Promise<boolean> {

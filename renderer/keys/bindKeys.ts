@@ -79,11 +79,11 @@ function drawKey(event: KeyboardEvent): boolean {
   const arrow = ARROWS[event.key]
   if (arrow !== undefined) {
     const step = arrowStep(event)
-    stage.drawBy(arrow[0] * step, arrow[1] * step)
+    stage.drawing.moveBy(arrow[0] * step, arrow[1] * step)
     return true
   }
   if ((event.key !== 'Enter' && event.key !== ' ') || event.shiftKey) return false
-  if (!event.repeat) stage.placeCorner()
+  if (!event.repeat) stage.drawing.placeCorner()
   return true
 }
 

@@ -96,7 +96,7 @@ function nextPane(): void {
 /** Leaves, from the inside out: the corner, the tool, the edit, the region. */
 function cancel(): void {
   const view = useView.getState()
-  if (currentStage()?.cancelDraw()) return
+  if (currentStage()?.drawing.cancel()) return
   if (view.tool !== 'select') useView.setState({ tool: 'select' })
   else if (view.editing !== null) useView.setState({ editing: null, draftBox: null })
   else if (view.drawerOpen) useView.setState({ drawerOpen: false })

@@ -1,6 +1,6 @@
 /** The real thing in a process of its own: `serve`, with a home folder that nothing else uses. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 
@@ -63,8 +63,33 @@ function firstLine(child: ChildProcess): Promise<string> {
   })
 }
 
-/** Builds the window unless the one in out/renderer is newer than every source. */
+/** Builds the window unless the one in out/renderer is newer than every source. Test files run side by side: one builds. */
 export function ensureWindowBuilt(): void {
+  const lock = join(repo, 'out', '.window-build')
+  mkdirSync(join(repo, 'out'), { recursive: true })
+  const until = Date.now() + 120_000
+  while (!tryMakeFolder(lock)) {
+    // a lock left by a killed run is taken over
+    if (Date.now() > until) break
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200)
+  }
+  try {
+    buildIfOld()
+  } finally {
+    rmSync(lock, { recursive: true, force: true })
+  }
+}
+
+function tryMakeFolder(path: string): boolean {
+  try {
+    mkdirSync(path)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function buildIfOld(): void {
   const built = join(repo, 'out/renderer/index.html')
   const sources = ['renderer', 'electron/contract', 'electron/transport', 'db/records', 'native-models/geometry']
   if (existsSync(built) && sources.every((folder) => newest(join(repo, folder)) <= statSync(built).mtimeMs)) return
