@@ -21,8 +21,8 @@ export interface EngineHostOptions extends Partial<typeof hostDefaults> {
 export const hostDefaults = {
   /** How long a cancelled task may take to stop by itself before its process is killed. */
   cancelGraceMs: 3_000,
-  /** How long a running task may be silent. */
-  stepDeadlineMs: 60_000,
+  /** How long a running task may be silent. One step of a 7B model in fp32 (a prompt of 600 tokens at 14 a second) takes most of a minute. */
+  stepDeadlineMs: 180_000,
   /** How long loading, or converting at load, may be silent. */
   loadDeadlineMs: 600_000,
   /** Crashes within the window that are answered with a restart. */
