@@ -1,4 +1,5 @@
 /** `ask`: a question about one image, without a project. */
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { AppError } from '../contract/errors.ts'
@@ -74,6 +75,7 @@ const named = ([x, y, w, h]: BboxXywh, score: number) => ({ x, y, w, h, score })
 
 /** Upright size; the error names the file. @throws NOT_FOUND, IMAGE_UNREADABLE */
 export async function readSize(path: string): Promise<{ width: number; height: number }> {
+  if (!existsSync(path)) throw new AppError('NOT_FOUND', `There is no file ${path}.`)
   try {
     return await probeImage(path)
   } catch (error) {
