@@ -22,8 +22,8 @@ export interface ImagesRepository {
   find(id: number): ImageSummary | null
   byFileName(fileName: string): ImageRecord | null
   byContentSha256(contentSha256: string): ImageRecord[]
-  /** The next images (in list order) after this one that have no proposals yet and whose files are there. */
-  unproposedAfter(id: number, limit: number): ImageRecord[]
+  /** The next images (in list order) after this one whose files are there. */
+  readyAfter(id: number, limit: number): ImageRecord[]
   knownFiles(): Map<string, KnownFile>
   skipped(): SkippedFile[]
   /** Ids in list order, for walks over the whole project. */
@@ -73,9 +73,9 @@ export function imagesRepository(db: Db): ImagesRepository {
     },
     byFileName: (fileName) => select('WHERE file_name = ?', fileName)[0] ?? null,
     byContentSha256: (contentSha256) => select('WHERE content_sha256 = ? ORDER BY id', contentSha256),
-    unproposedAfter: (id, limit) =>
+    readyAfter: (id, limit) =>
       select(
-        `WHERE (sort_key, id) > (SELECT sort_key, id FROM images WHERE id = ?) AND proposed_at IS NULL AND status = 'ready'
+        `WHERE (sort_key, id) > (SELECT sort_key, id FROM images WHERE id = ?) AND status = 'ready'
          ORDER BY sort_key, id LIMIT ?`,
         id,
         limit,

@@ -54,7 +54,7 @@ export class ProposeAhead {
     this.#timer.unref()
   }
 
-  /** What is next: this image, then the ones after it. */
+  /** What is next: this image, then the few after it, and no further however long the person looks. */
   #plan(): void {
     const { session, settings, engine } = this.#parts
     this.#timer = null
@@ -65,8 +65,9 @@ export class ProposeAhead {
     if (usable && count > 0 && this.#focus !== null) {
       const { images } = session.store()
       const here = images.find(this.#focus)
-      const thisOne = here !== null && here.proposedAt === null && here.status === 'ready' ? [here.id] : []
-      wanted = [...thisOne, ...images.unproposedAfter(this.#focus, count).map(({ id }) => id)]
+      const thisOne = here !== null && here.status === 'ready' ? [here] : []
+      const near = [...thisOne, ...images.readyAfter(this.#focus, count)]
+      wanted = near.filter(({ proposedAt }) => proposedAt === null).map(({ id }) => id)
     }
     wanted = wanted.filter((id) => !this.#failed.has(id) && id !== this.#running?.imageId)
     for (const id of this.#queued) if (!wanted.includes(id) && id !== this.#running?.imageId) this.#tell(id, 'idle')

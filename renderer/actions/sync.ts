@@ -5,7 +5,7 @@ import { applyRevision, emptyRecords, useRecords } from '../stores/records.ts'
 import { useView } from '../stores/view.ts'
 import { notify } from '../stores/work.ts'
 import { errorText } from './save.ts'
-import { openFirstImage, showImage } from './select.ts'
+import { openFirstImage, selectFirstUndecided, showImage } from './select.ts'
 
 const FIRST_PAGE = 500
 const NEXT_PAGES = 5000
@@ -135,14 +135,18 @@ export async function startSync(): Promise<void> {
     loadProject(project).catch(report)
   })
   services.on('images.changed', ({ ids }) => (ids.length === 0 ? void loadImages().catch(report) : refreshImages(ids)))
-  services.on('grounding.activity', (activity) =>
+  services.on('grounding.activity', (activity) => {
     useRecords.setState((state) => {
       const next = new Map(state.activity)
       if (activity.state === 'idle') next.delete(activity.imageId)
       else next.set(activity.imageId, activity)
       return { activity: next }
-    }),
-  )
+    })
+    // proposals that came by themselves queue up like those that were asked for, unless the hand is at something else
+    const { tool, editing, draftBox } = useView.getState()
+    const free = tool === 'select' && editing === null && draftBox === null
+    if (activity.state === 'idle' && free) selectFirstUndecided(activity.imageId)
+  })
   services.on('engine.state', (engine) => useRecords.setState({ engine }))
   services.on('settings.changed', (settings) => useRecords.setState({ settings }))
   services.onConnection((connected) => {

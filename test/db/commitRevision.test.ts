@@ -188,7 +188,7 @@ test('images are listed as people count, page by page, filtered whatever the cas
   expect(store.images.list({ filter: 'SCENE1' })).toMatchObject({ total: 2 })
   expect(store.images.list({ filter: '%' })).toEqual({ total: 0, items: [] })
   expect(store.images.byContentSha256(imageRow(3).contentSha256).map(({ id }) => id)).toEqual([3])
-  expect(store.images.unproposedAfter(1, 5).map(({ fileName }) => fileName)).toEqual(['图9.png', '图10.png'])
+  expect(store.images.readyAfter(1, 5).map(({ fileName }) => fileName)).toEqual(['图9.png', '图10.png'])
   expect(() => store.images.get(99)).toThrow(code('NOT_FOUND'))
 })
 

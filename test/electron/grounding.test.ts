@@ -262,6 +262,15 @@ describe('ahead', () => {
     expect(await client.call('history.undo', {})).toBeNull()
   })
 
+  it('goes no further ahead than it was told, however long a person looks', async () => {
+    await client.call('settings.set', { proposeAhead: 1 })
+    await list()
+    const proposed = async () => (await client.call('images.list', {})).items.map((image) => image.proposedAt !== null)
+    await until(async () => (await proposed())[1] === true)
+    await new Promise((resolve) => setTimeout(resolve, 600))
+    expect(await proposed()).toEqual([true, true, false])
+  })
+
   it('goes round an image that cannot be read', async () => {
     writeFileSync(join(bench.images, 'two.png'), 'broken now')
     await client.call('settings.set', { proposeAhead: 2 })
