@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { EngineStarter } from './engineChild.ts'
+import { followOutput } from './outputLines.ts'
 
 export interface ChildProcessOptions {
   /** The child's entry; the engine process by default. */
@@ -23,17 +24,7 @@ export function childProcessStarter(options: ChildProcessOptions = {}): EngineSt
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, ...options.env },
     })
-    let lastLine = ''
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding('utf8')
-      stream?.on('data', (text: string) => {
-        for (const line of text.split('\n')) {
-          if (line.trim() === '') continue
-          lastLine = line.trim()
-          options.onOutput?.(lastLine)
-        }
-      })
-    }
+    const lastLine = followOutput([child.stdout, child.stderr], options.onOutput)
     let exited = false
     const exitListeners: ((reason: string) => void)[] = []
     const exit = (reason: string) => {
@@ -43,7 +34,7 @@ export function childProcessStarter(options: ChildProcessOptions = {}): EngineSt
     }
     child.on('exit', (code, signal) => {
       const how = signal === null ? `exit code ${code}` : `signal ${signal}`
-      exit(lastLine === '' || signal === 'SIGKILL' ? `(${how})` : `(${how}: ${lastLine.slice(0, 300)})`)
+      exit(lastLine() === '' || signal === 'SIGKILL' ? `(${how})` : `(${how}: ${lastLine().slice(0, 300)})`)
     })
     child.on('error', (error) => exit(`(${error.message})`))
     return {

@@ -1,6 +1,7 @@
 /** Starts the engine as Electron's utility process: the same engine as elsewhere, with Electron's own crash reports. */
 import { app, utilityProcess } from 'electron'
 import type { EngineChild, EngineStarter } from './engineChild.ts'
+import { followOutput } from './outputLines.ts'
 
 export interface UtilityProcessOptions {
   /** The bundled engine process. */
@@ -34,18 +35,9 @@ export function utilityProcessStarter(options: UtilityProcessOptions): EngineSta
     let gone: string | null = null
     let exitCode: number | null = null
     let killWanted = false
-    let lastLine = ''
+    let fatalError = ''
 
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding('utf8')
-      stream?.on('data', (text: string) => {
-        for (const line of text.split('\n')) {
-          if (line.trim() === '') continue
-          lastLine = line.trim()
-          options.onOutput?.(lastLine)
-        }
-      })
-    }
+    const lastLine = followOutput([child.stdout, child.stderr], options.onOutput)
 
     let told = false
     const tell = () => {
@@ -53,7 +45,8 @@ export function utilityProcessStarter(options: UtilityProcessOptions): EngineSta
       told = true
       app.off('child-process-gone', onGone)
       const how = gone ?? `exit code ${exitCode}`
-      const detail = lastLine === '' || how === words.killed ? how : `${how}: ${lastLine.slice(0, 300)}`
+      const lastWords = fatalError || lastLine()
+      const detail = lastWords === '' || how === words.killed ? how : `${how}: ${lastWords.slice(0, 300)}`
       for (const listener of exitListeners) listener(`(${detail})`)
     }
     const onGone = (_event: unknown, details: { name?: string; reason: string; exitCode: number }) => {
@@ -68,7 +61,7 @@ export function utilityProcessStarter(options: UtilityProcessOptions): EngineSta
     app.on('child-process-gone', onGone)
 
     child.on('error', (type, location) => {
-      lastLine = `${type} at ${location}` // V8 gave up; `exit` follows
+      fatalError = `${type} at ${location}` // V8 gave up; `exit` follows
     })
     child.on('exit', (code) => {
       alive = false

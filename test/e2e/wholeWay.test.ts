@@ -8,7 +8,14 @@ import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Annotation } from '../../db/records/records.ts'
-import { currentId, launchChromium, regionRows, waitForRows, watchForErrors } from './support/browser.ts'
+import {
+  currentId,
+  launchChromium,
+  regionRows,
+  waitForRows,
+  watchForErrors,
+  withoutBrowser,
+} from './support/browser.ts'
 import { writeScenes } from './support/images.ts'
 import { ensureWindowBuilt, type ServedApp, serve } from './support/server.ts'
 
@@ -17,7 +24,7 @@ const eventually = (read: () => unknown) => expect.poll(read, { timeout: 90_000,
 const DRAWN_CAPTION = 'a box that a person drew'
 const EDITED_CAPTION = 'a caption from a person, ½ übung 中文'
 
-describe('the whole way with the keyboard', () => {
+describe.skipIf(withoutBrowser())('the whole way with the keyboard', () => {
   const home = mkdtempSync(join(tmpdir(), 'gromatic-e2e-'))
   const folder = join(home, 'my photos')
   let app: ServedApp

@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import type { Browser, Locator, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { Annotation, BboxXywh, Revision } from '../../db/records/records.ts'
-import { currentId, launchChromium, regionRows, waitForRows, watchForErrors } from './support/browser.ts'
+import {
+  currentId,
+  launchChromium,
+  regionRows,
+  waitForRows,
+  watchForErrors,
+  withoutBrowser,
+} from './support/browser.ts'
 import { writeScenes } from './support/images.ts'
 import { ensureWindowBuilt, type ServedApp, serve } from './support/server.ts'
 
@@ -14,7 +21,7 @@ const eventually = (read: () => unknown) => expect.poll(read, { timeout: 60_000,
 const LEFT: BboxXywh = [100, 120, 120, 100]
 const RIGHT: BboxXywh = [500, 200, 160, 140]
 
-describe('the window', () => {
+describe.skipIf(withoutBrowser())('the window', () => {
   const home = mkdtempSync(join(tmpdir(), 'gromatic-window-'))
   const folder = join(home, 'photos')
   let app: ServedApp

@@ -16,6 +16,17 @@ const PLACES = [
 /** The browser's path, or null where there is none. */
 export const chromiumPath = (): string | null => PLACES.find((path) => path !== undefined && existsSync(path)) ?? null
 
+/**
+ * Whether the browser tests are left out: only where there is no browser and nobody demands one. In CI a missing browser
+ * is a failure, never a skip.
+ */
+export function withoutBrowser(): boolean {
+  const missing = chromiumPath() === null && process.env.CI === undefined
+  if (missing)
+    console.warn('Browser tests skipped: no chromium (Debian: apt-get install chromium, or set CHROMIUM_PATH).')
+  return missing
+}
+
 /** Starts chromium without its own background traffic. @throws Error saying what to install */
 export async function launchChromium(): Promise<Browser> {
   const executablePath = chromiumPath()
