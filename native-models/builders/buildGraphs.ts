@@ -5,7 +5,15 @@ import { ExternalDataWriter } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
-import { ALL_STATES_FILE, dataFile, EMBEDDINGS_FILE, type GraphFacts, type GraphName, graphFile } from './modelFiles.ts'
+import {
+  ALL_STATES_FILE,
+  dataFile,
+  EMBEDDINGS_FILE,
+  type GraphFacts,
+  type GraphName,
+  graphFile,
+  type Precision,
+} from './modelFiles.ts'
 import { buildProposalHead } from './proposalHead.ts'
 import { buildRegionHead } from './regionHead.ts'
 import { buildRegionMaps, REGION_LEVEL_SCALES } from './regionMaps.ts'
@@ -21,21 +29,17 @@ interface Job {
   folder: string
   weights: Weights
   config: GromaConfig
+  precision: Precision
   imageSize: number
   side: number
   onBytes: OnBytes
 }
 
 /** Writes all graphs and the embedding table of one model into a folder. */
-export async function buildGraphs(
-  folder: string,
-  weights: Weights,
-  config: GromaConfig,
-  imageSize: number,
-  onBytes: OnBytes,
-): Promise<GraphFacts> {
+export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts> {
+  const { weights, config, imageSize } = input
   const side = imageSize / config.vision.patchSize
-  const job: Job = { folder, weights, config, imageSize, side, onBytes }
+  const job: Job = { ...input, side }
   const hiddenStates = await writeVisionEncoder(job)
   await writeGraph(job, 'proposal-head', async (g) => {
     const queries = config.detector.proposalCount

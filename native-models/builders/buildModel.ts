@@ -7,7 +7,7 @@ import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { buildGraphs } from './buildGraphs.ts'
-import { COPIED_FILES } from './modelFiles.ts'
+import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
 import { Weights } from './weights.ts'
 
 export interface ConvertOptions {
@@ -38,8 +38,7 @@ export async function convertCheckpoint(
   outDir: string,
   options: ConvertOptions = {},
 ): Promise<void> {
-  requireSupported('language model', options.llm)
-  requireSupported('vision', options.vision)
+  const precision = parsePrecision(options)
   const target = resolve(outDir)
   if (await exists(target)) throw new GromaError('INPUT_INVALID', `${target} exists already`)
   const checkpoint = await openCheckpoint(checkpointDir)
@@ -49,7 +48,7 @@ export async function convertCheckpoint(
     requireEvenGrid(imageSize, config.vision.patchSize)
     await mkdir(dirname(target), { recursive: true })
     await requireRoom(dirname(target), weightBytes(checkpoint))
-    await writeBeside(target, (folder) => writeModel(folder, checkpoint, config, imageSize, options))
+    await writeBeside(target, (folder) => writeModel(folder, { checkpoint, config, imageSize, precision }, options))
   } finally {
     await checkpoint.close()
   }
@@ -57,18 +56,18 @@ export async function convertCheckpoint(
 
 async function writeModel(
   folder: string,
-  checkpoint: Checkpoint,
-  config: GromaConfig,
-  imageSize: number,
+  model: { checkpoint: Checkpoint; config: GromaConfig; imageSize: number; precision: Precision },
   { onProgress, signal }: ConvertOptions,
 ): Promise<void> {
+  const { checkpoint, config, precision } = model
   const total = weightBytes(checkpoint)
   let written = 0
-  const facts = await buildGraphs(folder, new Weights(checkpoint), config, imageSize, (step, bytes) => {
+  const onBytes = (step: string, bytes: number) => {
     if (signal?.aborted) throw new GromaError('CANCELLED', 'the conversion was cancelled')
     written += bytes
     onProgress?.({ step, fraction: Math.min(1, written / total) })
-  })
+  }
+  const facts = await buildGraphs({ ...model, folder, weights: new Weights(checkpoint), onBytes })
   for (const name of COPIED_FILES) {
     const source = join(checkpoint.dir, name)
     if (await exists(source)) await writeFile(join(folder, name), await readFile(source), { flag: 'wx' })
@@ -77,8 +76,7 @@ async function writeModel(
   const content = {
     createdFrom: basename(resolve(checkpoint.dir)),
     createdAt: new Date().toISOString(),
-    llm: 'fp32',
-    vision: 'fp32',
+    ...precision,
     config: { groma: config, engine: facts },
   }
   const files = await readdir(folder)
@@ -120,9 +118,19 @@ function isRunning(pid: number): boolean {
   }
 }
 
-function requireSupported(part: string, precision = 'fp32'): void {
-  if (precision === 'fp32') return
-  throw new GromaError('INPUT_INVALID', `${precision} for the ${part} is not supported yet, only fp32`)
+/** @throws GromaError INPUT_INVALID for a precision that is not offered */
+function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Precision {
+  const known = <T extends string>(part: string, offered: readonly T[], word: string): T => {
+    const found = offered.find((name) => name === word)
+    if (found !== undefined) return found
+    throw new GromaError('INPUT_INVALID', `${word} for the ${part} is not offered, only ${offered.join(', ')}`)
+  }
+  const precision = {
+    llm: known('language model', LLM_PRECISIONS, llm),
+    vision: known('vision', VISION_PRECISIONS, vision),
+  }
+  if (precision.llm === 'fp32' && precision.vision === 'fp32') return precision
+  throw new GromaError('INPUT_INVALID', `${llm} with ${vision} for vision is not supported yet, only fp32`)
 }
 
 function weightBytes(checkpoint: Checkpoint): number {

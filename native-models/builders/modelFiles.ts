@@ -1,5 +1,14 @@
 import { z } from 'zod'
 
+/** How weights of the language model are stored: int8 and int4 in blocks along each row, with a scale a block. */
+export const LLM_PRECISIONS = ['fp32', 'fp16', 'int8', 'int4'] as const
+/** The same for everything that looks at pixels: vision encoder and region encoder. */
+export const VISION_PRECISIONS = ['fp32', 'int8'] as const
+export interface Precision {
+  llm: (typeof LLM_PRECISIONS)[number]
+  vision: (typeof VISION_PRECISIONS)[number]
+}
+
 /** Graphs of an engine folder, in the order in which data flows; each lies in `<name>.onnx` and `<name>.onnx.data`. */
 export const GRAPHS = [
   'vision-encoder',
