@@ -21,6 +21,8 @@ export const EngineAnswer = z.object({
     }),
   ),
   regions: z.array(EngineRegion),
+  /** K of every `<rK>` that was said and names a region, as it came, repetitions included: what the paper counts. */
+  pointed: z.array(z.int()),
   outputIds: z.array(z.int()),
   stopReason: z.enum(['eos', 'length', 'cancelled', 'cycle', 'timeout']),
   malformed: z.boolean(),
@@ -28,7 +30,13 @@ export const EngineAnswer = z.object({
 export type EngineAnswer = z.infer<typeof EngineAnswer>
 
 /** The image of a task, by path; the engine decodes it itself and keeps what it computed under `key`. */
-export const EngineImage = z.object({ path: z.string(), key: z.string() })
+export const EngineImage = z.object({
+  path: z.string(),
+  key: z.string(),
+  /** How it becomes a square: as the release's demo does, or (opencv) as for the paper's tables. */
+  resize: z.enum(['pillow', 'opencv']).optional(),
+})
+export type EngineImage = z.infer<typeof EngineImage>
 
 export const EngineTask = z.discriminatedUnion('kind', [
   z.object({
@@ -51,6 +59,8 @@ export const EngineTask = z.discriminatedUnion('kind', [
     detail: z.enum(['brief', 'detailed']),
   }),
   z.object({ kind: z.literal('locate'), image: EngineImage, phrase: z.string(), all: z.boolean() }),
+  /** Every box that the proposer puts out, in its order, before threshold and suppression: for evaluation. */
+  z.object({ kind: z.literal('proposals'), image: EngineImage }),
   z.object({
     kind: z.literal('trace'),
     image: EngineImage,
@@ -72,6 +82,7 @@ export const engineResults = {
   ask: EngineAnswer,
   caption: z.object({ captions: z.array(z.string()) }),
   locate: EngineAnswer,
+  proposals: z.object({ proposals: z.array(EngineRegion) }),
   trace: z.object({}),
 } as const
 export type EngineResult<K extends EngineTask['kind']> = z.infer<(typeof engineResults)[K]>

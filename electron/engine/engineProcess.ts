@@ -17,6 +17,7 @@ import { decodeImage } from '../../native-models/preprocess/image.ts'
 import {
   type EngineAnswer,
   type EngineEvent,
+  type EngineImage,
   type EngineProgress,
   EngineRequest,
   type EngineResult,
@@ -224,6 +225,12 @@ async function runTask(
     case 'locate':
       progress({ kind: 'step', note: 'Looking for it' })
       return answerOf(await groma.locate(perception, { phrase: task.phrase, all: task.all, signal }))
+    case 'proposals':
+      return {
+        proposals: groma
+          .allProposals(perception)
+          .map(({ boxCxcywh: box, score }) => ({ boxCxcywh: four(box), score: finite(score) })),
+      }
     default:
       return task satisfies never
   }
@@ -247,24 +254,26 @@ const finite = (score: number): number => (Number.isFinite(score) ? score : 0)
 
 async function perceive(
   groma: GromaEngine,
-  image: { path: string; key: string },
+  { path, key: imageKey, resize = 'pillow' }: EngineImage,
   progress: (event: EngineProgress) => void,
   signal: AbortSignal,
 ): Promise<Perception> {
-  const known = perceptions.get(image.key)
-  perceptions.delete(image.key)
+  const key = resize === 'pillow' ? imageKey : `${imageKey}|${resize}`
+  const known = perceptions.get(key)
+  perceptions.delete(key)
   if (known === undefined) progress({ kind: 'step', note: 'Looking at the image' })
-  const perception = known ?? (await groma.perceive(await decodeImage(image.path), { key: image.key, signal }))
-  perceptions.set(image.key, perception) // last in, last out
+  const perception = known ?? (await groma.perceive(await decodeImage(path), { key, resize, signal }))
+  perceptions.set(key, perception) // last in, last out
   const [oldest] = perceptions.keys()
   if (perceptions.size > MAX_PERCEPTIONS && oldest !== undefined) perceptions.delete(oldest)
   return perception
 }
 
 function answerOf(answer: GroundedAnswer): EngineAnswer {
-  const { text, malformed, outputIds, stopReason } = answer
+  const { text, malformed, pointed, outputIds, stopReason } = answer
   return {
     text,
+    pointed,
     spans: answer.spans.map((span) => ({
       ...span,
       regions: span.regions.map(({ index, boxCxcywh: at, score }) => ({

@@ -38,6 +38,8 @@ export interface GroundedAnswer {
   stopReason: StopReason
   /** regions[K] is what `<rK>` meant */
   regions: SelectedRegion[]
+  /** K of every `<rK>` that was said and names a region, as it came, repetitions included */
+  pointed: number[]
 }
 
 /** Reads what was generated; total, whatever the ids. */
@@ -67,6 +69,7 @@ export function readAnswer(
     outputProbabilities: [...probabilities],
     stopReason,
     regions: [...regions],
+    pointed: ids.flatMap((id) => tokenizer.tokens.regionOfId.get(id) ?? []).filter((k) => k < regions.length),
   }
 }
 

@@ -8,10 +8,10 @@ import type { RgbImage } from '../preprocess/image.ts'
 import { type GroundedAnswer, readAnswer, readPartialText } from './answers.ts'
 import { groupForCaptions } from './captions.ts'
 import { type Generated, generate, type StopReason } from './generate.ts'
-import { ImageMemory, type Perception } from './imageMemory.ts'
+import { ImageMemory, type Perception, type Resize } from './imageMemory.ts'
 import { type LoadedModel, loadModel } from './loadModel.ts'
 import { embedStretch, splitPrompt } from './promptEmbedding.ts'
-import { regionList, type SelectedRegion } from './proposals.ts'
+import { boxAt, regionList, type SelectedRegion } from './proposals.ts'
 import { physicalCores } from './session.ts'
 import { runTrace, type Trace, type TraceInput } from './trace.ts'
 
@@ -97,10 +97,19 @@ export class GromaEngine {
 
   /**
    * Looks at an image: hidden states and all proposals. The same key gives the same result without looking again.
-   * @param options.key names the image's content, e.g. its hash
+   * @param options.key names the image's content, e.g. its hash, and the resize where it is not the demo's
+   * @param options.resize how the picture becomes a square: as the release's demo does, or as for the paper's tables
    */
-  perceive(image: RgbImage, { key, signal }: { key: string } & Cancellable): Promise<Perception> {
-    return this.#inTurn(() => this.#memory.perceive(image, key, signal))
+  perceive(
+    image: RgbImage,
+    { key, resize, signal }: { key: string; resize?: Resize } & Cancellable,
+  ): Promise<Perception> {
+    return this.#inTurn(() => this.#memory.perceive(image, key, signal, resize))
+  }
+
+  /** Every box that the proposer puts out, in its order, before threshold and suppression. */
+  allProposals({ proposals: { boxesCxcywh, scores } }: Perception): Pick<SelectedRegion, 'boxCxcywh' | 'score'>[] {
+    return Array.from(scores, (score, i) => ({ boxCxcywh: boxAt(boxesCxcywh, i), score }))
   }
 
   /** The regions that a question could point at, best first: the `<r0>`, `<r1>`, ... of a prompt without user boxes. */

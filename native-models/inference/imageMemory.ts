@@ -4,6 +4,7 @@ import type { SelectedRegions } from '../groma/regionSelection.ts'
 import type { RgbImage } from '../preprocess/image.ts'
 import { normalisePixels } from '../preprocess/pixels.ts'
 import { resizeBicubicPillow } from '../preprocess/resize.ts'
+import { resizeBilinearOpenCv } from '../preprocess/resizeOpenCv.ts'
 import { ByteLru } from './byteLru.ts'
 import { nextTurn } from './generate.ts'
 import { type KvSegment, segmentBytes } from './kvCache.ts'
@@ -21,6 +22,10 @@ export interface Perception {
   /** [S, S, 3] the picture as the model sees it */
   readonly squareRgb: Uint8Array
 }
+
+const resizers = { pillow: resizeBicubicPillow, opencv: resizeBilinearOpenCv }
+/** How a picture becomes the model's square. */
+export type Resize = keyof typeof resizers
 
 interface States {
   byIndex: ReadonlyMap<number, Tensor>
@@ -43,10 +48,10 @@ export class ImageMemory {
   }
 
   /** Looks at an image, or remembers it by its key. */
-  perceive(image: RgbImage, key: string, signal?: AbortSignal): Promise<Perception> {
+  perceive(image: RgbImage, key: string, signal?: AbortSignal, resize: Resize = 'pillow'): Promise<Perception> {
     const make = async (): Promise<Perception> => {
       const { imageSize } = this.#model.facts
-      const squareRgb = resizeBicubicPillow(image.data, image.width, image.height, imageSize, imageSize)
+      const squareRgb = resizers[resize](image.data, image.width, image.height, imageSize, imageSize)
       const states = await this.#states({ key, squareRgb }, signal)
       await nextTurn(signal)
       const proposals = await runProposalHead(this.#model.graphs['proposal-head'], this.#lastStates(states, 4))

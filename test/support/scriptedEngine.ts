@@ -119,6 +119,8 @@ async function resultOf(taskId: number, task: EngineTask): Promise<unknown> {
       }
     case 'locate':
       return answer('', 0, 0, task.phrase === 'nothing' ? [] : task.all ? [0, 1] : [0])
+    case 'proposals':
+      return { proposals: REGIONS }
     case 'trace':
       return {}
     default:
@@ -143,6 +145,7 @@ function answer(text: string, start: number, end: number, named: number[]): Engi
             },
           ],
     regions: REGIONS.slice(0, 3),
+    pointed: known,
     outputIds: [1, 2],
     stopReason: 'eos',
     malformed: false,
