@@ -5,10 +5,11 @@ import { ExternalDataWriter } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
+import { LLM_FORMATS } from './llmFormats.ts'
 import {
   ALL_STATES_FILE,
   dataFile,
-  EMBEDDINGS_FILE,
+  embeddingsFile,
   type GraphFacts,
   type GraphName,
   graphFile,
@@ -107,7 +108,7 @@ async function writeVisionEncoder(job: Job): Promise<number[]> {
 async function writeDecoder(job: Job): Promise<void> {
   const { llm, vocabSize } = job.config
   await writeGraph(job, 'decoder', async (g) => {
-    const { logits, present } = await buildDecoder(g, job.weights, job.config)
+    const { logits, present } = await buildDecoder(g, job.weights, job.config, LLM_FORMATS[job.precision.llm])
     const outputs: Outputs = { logits: { value: logits, shape: ['B', vocabSize] } }
     for (const [layer, { key, value }] of present.entries()) {
       outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, llm.headSize, 'T'] }
@@ -117,13 +118,13 @@ async function writeDecoder(job: Job): Promise<void> {
   })
 }
 
-async function writeEmbeddings({ folder, weights, config, onBytes }: Job): Promise<void> {
+async function writeEmbeddings({ folder, weights, config, precision, onBytes }: Job): Promise<void> {
   const table = inputTable(weights, config)
-  const file = await ExternalDataWriter.create(join(folder, EMBEDDINGS_FILE), EMBEDDINGS_FILE, (bytes) =>
-    onBytes('token-embeddings', bytes),
-  )
+  const name = embeddingsFile(precision.llm)
+  const file = await ExternalDataWriter.create(join(folder, name), name, (bytes) => onBytes('token-embeddings', bytes))
   try {
-    await file.appendFloats(table)
+    if (precision.llm === 'fp32') await file.appendFloats(table)
+    else await file.appendHalves(table)
   } finally {
     await file.close()
   }

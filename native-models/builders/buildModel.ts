@@ -129,8 +129,8 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
     llm: known('language model', LLM_PRECISIONS, llm),
     vision: known('vision', VISION_PRECISIONS, vision),
   }
-  if (precision.llm === 'fp32' && precision.vision === 'fp32') return precision
-  throw new GromaError('INPUT_INVALID', `${llm} with ${vision} for vision is not supported yet, only fp32`)
+  if (precision.vision === 'fp32') return precision
+  throw new GromaError('INPUT_INVALID', `${vision} for vision is not supported yet, only fp32`)
 }
 
 function weightBytes(checkpoint: Checkpoint): number {

@@ -16,6 +16,7 @@ import {
   transpose,
   unsqueeze,
 } from '../onnx/ops.ts'
+import type { LlmFormats } from './llmFormats.ts'
 import type { Weights } from './weights.ts'
 
 type Llm = GromaConfig['llm']
@@ -35,6 +36,7 @@ export interface DecoderOutputs {
 /** What all layers of one run share. */
 interface Run {
   llm: Llm
+  formats: LlmFormats
   cos: Value
   sin: Value
   positions: Value
@@ -61,6 +63,7 @@ export async function buildDecoder(
   g: GraphBuilder,
   weights: Weights,
   config: VocabularySizes,
+  formats: LlmFormats,
 ): Promise<DecoderOutputs> {
   const { llm } = config
   const at = '/llm'
@@ -100,6 +103,7 @@ export async function buildDecoder(
   const tableShape = [llm.maxPositions, llm.headSize / 2]
   const run: Run = {
     llm,
+    formats,
     cos: await g.floats(`${at}/rotary/cos`, cos, tableShape),
     sin: await g.floats(`${at}/rotary/sin`, sin, tableShape),
     positions,
@@ -115,12 +119,13 @@ export async function buildDecoder(
     const own = weights.at('llm.model.layers').at(layer)
     const attended = await selfAttention(g, `${at}/layers.${layer}`, x, own, run, [prefix, past])
     present.push(attended.present)
-    x = await feedForward(g, `${at}/layers.${layer}/mlp`, attended.output, own, llm)
+    x = await feedForward(g, `${at}/layers.${layer}/mlp`, attended.output, own, run)
   }
   const last = gather(g, `${at}/last`, x, lastRows, 0) // [B, H]
   const norm = { weight: weights.source('llm.model.norm.weight', [llm.hiddenSize]), epsilon: llm.rmsNormEps }
   const normed = await rmsNorm(g, `${at}/norm`, last, norm)
-  return { logits: await linear(g, `${at}/lm_head`, normed, { weight: outputTable(weights, config) }), present }
+  const head = { weight: outputTable(weights, config) }
+  return { logits: await linear(g, `${at}/lm_head`, normed, head, formats.head), present }
 }
 
 /** Both halves of the vocabulary as one matrix. */
@@ -174,7 +179,7 @@ async function selfAttention(
     expected: [lengths[i]!, hiddenSize],
   }))
   const weight = own.stacked(...projections)
-  const qkv = await linear(g, `${at}/attn/qkv_proj`, normed, { weight })
+  const qkv = await linear(g, `${at}/attn/qkv_proj`, normed, { weight }, run.formats.layers)
   const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, ...lengths)
 
   const perHead = (name: string, rows: Value, shape: Value) =>
@@ -211,18 +216,20 @@ async function selfAttention(
     -1,
     heads * headSize,
   )
-  const projected = await linear(g, `${at}/attn/o_proj`, rows, own.matrix('o_proj', [hiddenSize, heads * headSize]))
+  const output = own.matrix('o_proj', [hiddenSize, heads * headSize])
+  const projected = await linear(g, `${at}/attn/o_proj`, rows, output, run.formats.layers)
   return { output: add(g, `${at}/attn/residual`, x, projected), present }
 }
 
 /** x + down(silu(gate(norm x)) * up(norm x)). */
-async function feedForward(g: GraphBuilder, at: string, x: Value, weights: Weights, llm: Llm): Promise<Value> {
+async function feedForward(g: GraphBuilder, at: string, x: Value, weights: Weights, run: Run): Promise<Value> {
+  const { llm, formats } = run
   const norm = { weight: weights.source('post_attention_layernorm.weight', [llm.hiddenSize]), epsilon: llm.rmsNormEps }
   const normed = await rmsNorm(g, `${at}/norm`, x, norm)
   const own = weights.at('mlp')
   const expected = [llm.intermediateSize, llm.hiddenSize]
   const weight = own.stacked({ name: 'gate_proj.weight', expected }, { name: 'up_proj.weight', expected })
-  const packed = await linear(g, `${at}/gate_up_proj`, normed, { weight }) // [B T, 2 I]
+  const packed = await linear(g, `${at}/gate_up_proj`, normed, { weight }, formats.layers) // [B T, 2 I]
   const [gate, up] = split(g, `${at}/gate_up`, packed, 1, llm.intermediateSize, llm.intermediateSize)
   const active = mul(g, `${at}/silu`, gate!, sigmoid(g, `${at}/silu`, gate!))
   const contracted = await linear(
@@ -230,6 +237,7 @@ async function feedForward(g: GraphBuilder, at: string, x: Value, weights: Weigh
     `${at}/down_proj`,
     mul(g, `${at}/gated`, active, up!),
     own.matrix('down_proj', [llm.hiddenSize, llm.intermediateSize]),
+    formats.layers,
   )
   return add(g, `${at}/residual`, x, contracted)
 }

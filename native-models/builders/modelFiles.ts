@@ -24,8 +24,11 @@ export const graphFile = (name: GraphName): string => `${name}.onnx`
 export const dataFile = (name: GraphName): string => `${name}.onnx.data`
 /** The vision encoder again with every hidden state as an output, over the same data: for traces. */
 export const ALL_STATES_FILE = 'vision-encoder.all-states.onnx'
-/** float32 [vocabulary, hidden], row-major, little-endian: one row is read for each token. */
-export const EMBEDDINGS_FILE = 'token-embeddings.f32'
+/**
+ * [vocabulary, hidden], row-major, little-endian: one row is read for each token. float32 or, for weights of fewer bits,
+ * float16, which is what the release stores: nothing is lost and nothing gained by fewer, since rows are not kept in memory.
+ */
+export const embeddingsFile = (llm: string): string => `token-embeddings.${llm === 'fp32' ? 'f32' : 'f16'}`
 export const CONFIG_FILE = 'config.json'
 /** Copied as they are where the checkpoint has them. */
 export const COPIED_FILES = [

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type EngineManifest, readManifest, verifyManifest } from '../checkpoint/manifest.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { type Dimension, decodeOutline, ELEMENT_BYTES, type ModelOutline } from '../onnx/proto.ts'
-import { ALL_STATES_FILE, CONFIG_FILE, dataFile, EMBEDDINGS_FILE, GRAPHS, GraphFacts, graphFile } from './modelFiles.ts'
+import { ALL_STATES_FILE, CONFIG_FILE, dataFile, embeddingsFile, GRAPHS, GraphFacts, graphFile } from './modelFiles.ts'
 
 /** One reason why an engine folder cannot be used. */
 export interface ModelProblem {
@@ -28,15 +28,15 @@ export async function verifyModel(dir: string, options: VerifyOptions = {}): Pro
   const manifest = await readManifest(dir)
   const problems: ModelProblem[] = await verifyManifest(dir, options)
   const listed = new Set(manifest.files.map(({ path }) => path))
-  for (const path of requiredFiles()) {
+  for (const path of requiredFiles(manifest)) {
     if (!listed.has(path)) problems.push({ path, message: `${path}: is not in the manifest` })
   }
   return problems.length > 0 ? problems : verifyGraphs(dir, manifest)
 }
 
-function requiredFiles(): string[] {
+function requiredFiles({ llm }: EngineManifest): string[] {
   const graphs = GRAPHS.flatMap((name) => [graphFile(name), dataFile(name)])
-  return [...graphs, ALL_STATES_FILE, EMBEDDINGS_FILE, CONFIG_FILE, 'tokenizer.model']
+  return [...graphs, ALL_STATES_FILE, embeddingsFile(llm), CONFIG_FILE, 'tokenizer.model']
 }
 
 async function verifyGraphs(dir: string, manifest: EngineManifest): Promise<ModelProblem[]> {
@@ -58,11 +58,11 @@ async function verifyGraphs(dir: string, manifest: EngineManifest): Promise<Mode
   const expected = expectedShapes(config, facts.data)
   for (const name of GRAPHS) await check(graphFile(name), dataFile(name), expected[name] ?? {})
   await check(ALL_STATES_FILE, dataFile('vision-encoder'), expected['vision-encoder'] ?? {})
-  const table = config.vocabSize * config.llm.hiddenSize * ELEMENT_BYTES.float32
-  const { size } = await lstat(join(dir, EMBEDDINGS_FILE))
-  if (size !== table) {
-    problems.push({ path: EMBEDDINGS_FILE, message: `${EMBEDDINGS_FILE}: has ${size} bytes instead of ${table}` })
-  }
+  const path = embeddingsFile(manifest.llm)
+  const width = ELEMENT_BYTES[path.endsWith('.f16') ? 'float16' : 'float32']
+  const table = config.vocabSize * config.llm.hiddenSize * width
+  const { size } = await lstat(join(dir, path))
+  if (size !== table) problems.push({ path, message: `${path}: has ${size} bytes instead of ${table}` })
   return problems
 }
 

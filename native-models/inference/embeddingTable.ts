@@ -1,17 +1,22 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { GromaError } from '../errors.ts'
 
-/** Rows of the input embedding, read from their file when asked for: the system's page cache keeps what is used. */
+/**
+ * Rows of the input embedding, float32 or (a path that ends in `.f16`) float16, read from their file when asked for: the
+ * system's page cache keeps what is used.
+ */
 export class EmbeddingTable {
   readonly #path: string
   readonly #file: number
   readonly #rows: number
+  readonly #row: Float32Array | Float16Array
   readonly width: number
 
   constructor(path: string, rows: number, width: number) {
     this.#path = path
     this.#rows = rows
     this.width = width
+    this.#row = path.endsWith('.f16') ? new Float16Array(width) : new Float32Array(width)
     this.#file = openSync(path, 'r')
   }
 
@@ -22,10 +27,10 @@ export class EmbeddingTable {
   copyInto(target: Float32Array, at: number, ids: readonly number[]): void {
     for (const [index, id] of ids.entries()) {
       if (!(id >= 0 && id < this.#rows)) throw new GromaError('INPUT_INVALID', `token ${id} is outside the vocabulary`)
-      const row = target.subarray((at + index) * this.width, (at + index + 1) * this.width)
-      const bytes = new Uint8Array(row.buffer, row.byteOffset, row.byteLength)
-      const read = readSync(this.#file, bytes, 0, bytes.length, id * bytes.length)
-      if (read !== bytes.length) throw new GromaError('MODEL_INVALID', `${this.#path}: ends before token ${id}`)
+      const row = new Uint8Array(this.#row.buffer)
+      const read = readSync(this.#file, row, 0, row.length, id * row.length)
+      if (read !== row.length) throw new GromaError('MODEL_INVALID', `${this.#path}: ends before token ${id}`)
+      target.set(this.#row, (at + index) * this.width)
     }
   }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import {
   ALL_STATES_FILE,
   CONFIG_FILE,
-  EMBEDDINGS_FILE,
+  embeddingsFile,
   GRAPHS,
   GraphFacts,
   type GraphName,
@@ -73,7 +73,7 @@ export async function loadModel(dir: string, { threads, signal, onProgress }: Lo
     }
     onProgress?.('ready', 1)
     const { decoder, ...graphs } = sessions as Record<GraphName, GraphSession>
-    const table = new EmbeddingTable(join(dir, EMBEDDINGS_FILE), config.vocabSize, config.llm.hiddenSize)
+    const table = new EmbeddingTable(join(dir, embeddingsFile(manifest.llm)), config.vocabSize, config.llm.hiddenSize)
     opened.push({ release: async () => table.close() })
     let allStates: Promise<GraphSession> | undefined
     return {

@@ -46,6 +46,12 @@ export class ExternalDataWriter {
     return this.append(byteLength, byteParts(parts()))
   }
 
+  /** The same, rounded to half floats. @throws RangeError when a number is too large for one */
+  appendHalves({ shape, parts }: FloatSource): Promise<{ offset: number; length: number }> {
+    const byteLength = shape.reduce((product, length) => product * length, Float16Array.BYTES_PER_ELEMENT)
+    return this.append(byteLength, byteParts(halves(parts())))
+  }
+
   /** Writes one tensor, given as its consecutive parts, and tells where it lies. */
   async append(
     byteLength: number,
@@ -93,6 +99,16 @@ export class ExternalDataWriter {
   }
 }
 
-async function* byteParts(parts: Iterable<Float32Array> | AsyncIterable<Float32Array>): AsyncGenerator<Uint8Array> {
+type Parts<T> = Iterable<T> | AsyncIterable<T>
+
+async function* byteParts(parts: Parts<Float32Array | Float16Array>): AsyncGenerator<Uint8Array> {
   for await (const { buffer, byteOffset, byteLength } of parts) yield new Uint8Array(buffer, byteOffset, byteLength)
+}
+
+async function* halves(parts: Parts<Float32Array>): AsyncGenerator<Float16Array> {
+  for await (const part of parts) {
+    const rounded = Float16Array.from(part)
+    if (!rounded.every(Number.isFinite)) throw new RangeError('a weight is too large for a half float')
+    yield rounded
+  }
 }

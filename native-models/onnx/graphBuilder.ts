@@ -9,6 +9,7 @@ import {
   type TensorRecord,
   type ValueRecord,
 } from './proto.ts'
+import { type BlockFormat, blocksPerRow, bytesPerRow, quantizeRows } from './quantize.ts'
 
 /** The name of one tensor flowing through a graph. */
 export type Value = string
@@ -93,10 +94,40 @@ export class GraphBuilder {
       return this.#inline(path, 'float32', Buffer.concat(parts), shape)
     }
     const name = this.#claim(path)
-    const { offset, length } = await this.#data.appendFloats(source)
-    const bytes = { at: 'external', location: this.#data.location, offset, length } as const
-    this.#initializers.push({ name, type: 'float32', shape, bytes })
+    const place = await this.#data.appendFloats(source)
+    this.#initializers.push({ name, type: 'float32', shape, bytes: this.#external(place) })
     return name
+  }
+
+  /** Streams one weight into the external file as half floats. */
+  async halves(path: string, source: WeightSource): Promise<Value> {
+    const name = this.#claim(path)
+    const place = await this.#data.appendHalves(source)
+    this.#initializers.push({ name, type: 'float16', shape: source.shape, bytes: this.#external(place) })
+    return name
+  }
+
+  /**
+   * Streams one matrix [N, K], whose parts are whole rows, into the external file in blocks (see quantize.ts): codes
+   * [N, blocks, bytes of a block] and scales [N * blocks].
+   * @throws RangeError when a weight is not finite
+   */
+  async blocks(path: string, source: WeightSource, format: BlockFormat): Promise<{ codes: Value; scales: Value }> {
+    const [rows, width] = source.shape as [number, number]
+    const blocks = blocksPerRow(width, format)
+    const scales: Float32Array[] = []
+    const codes = this.#claim(`${path}/codes`)
+    const parts = async function* () {
+      for await (const part of source.parts()) {
+        const quantized = quantizeRows(part, width, format)
+        scales.push(quantized.scales)
+        yield quantized.codes
+      }
+    }
+    const place = await this.#data.append(rows * bytesPerRow(width, format), parts())
+    const shape = [rows, blocks, bytesPerRow(width, format) / blocks]
+    this.#initializers.push({ name: codes, type: 'uint8', shape, bytes: this.#external(place) })
+    return { codes, scales: await this.weight(`${path}/scales`, { shape: [rows * blocks], parts: () => scales }) }
   }
 
   /** The model file whose outputs are these values under these names; the builder may go on to make another. */
@@ -143,6 +174,10 @@ export class GraphBuilder {
     const name = this.#claim(path)
     this.#initializers.push({ name, type, shape, bytes: { at: 'inline', raw } })
     return name
+  }
+
+  #external(place: { offset: number; length: number }) {
+    return { at: 'external', location: this.#data.location, ...place } as const
   }
 
   #claim(name: string): string {

@@ -1,5 +1,7 @@
 import { float, int, ints, text } from './attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from './graphBuilder.ts'
+import { ELEMENT_TYPE, type ElementType } from './proto.ts'
+import type { BlockFormat } from './quantize.ts'
 
 /**
  * Operators as functions: graph, path of the node, inputs, the rest. All of them run on CPU and WebGPU alike.
@@ -81,10 +83,54 @@ async function affineInputs(g: GraphBuilder, path: string, x: Value, { weight, b
   return inputs
 }
 
+/** How a linear layer's weights are kept: as floats, as half floats, or rounded in blocks along each row. */
+export type LinearFormat = 'fp32' | 'fp16' | BlockFormat
+
 /** x [M, K], weight [N, K] as checkpoints store it -> [M, N]. */
-export async function linear(g: GraphBuilder, path: string, x: Value, affine: Affine): Promise<Value> {
+export async function linear(
+  g: GraphBuilder,
+  path: string,
+  x: Value,
+  affine: Affine,
+  format: LinearFormat = 'fp32',
+): Promise<Value> {
+  if (format === 'fp16') return halfLinear(g, path, x, affine)
+  if (format !== 'fp32') return blockLinear(g, path, x, affine, format)
   const inputs = await affineInputs(g, path, x, affine)
   return g.node('Gemm', path, inputs, { attributes: { transB: int(1) } })
+}
+
+/** The product in half floats on a GPU; a CPU has no such kernel and computes it in float32, with the same weights. */
+async function halfLinear(g: GraphBuilder, path: string, x: Value, { weight, bias }: Affine): Promise<Value> {
+  const inputs = [cast(g, `${path}/halved`, x, 'float16'), await g.halves(`${path}/weight`, weight)]
+  if (bias) inputs.push(await g.halves(`${path}/bias`, bias))
+  return cast(g, path, g.node('Gemm', path, inputs, { attributes: { transB: int(1) } }), 'float32')
+}
+
+/** accuracy_level 4: rows of x are rounded to int8 block by block too, which twice as fast kernels take (guide: runtime). */
+async function blockLinear(
+  g: GraphBuilder,
+  path: string,
+  x: Value,
+  { weight, bias }: Affine,
+  format: BlockFormat,
+): Promise<Value> {
+  const [rows, width] = weight.shape as [number, number]
+  const { codes, scales } = await g.blocks(`${path}/weight`, weight, format)
+  const inputs = [x, codes, scales]
+  if (bias) inputs.push('', '', await g.weight(`${path}/bias`, bias)) // without zero points and the order of groups
+  const attributes = {
+    K: int(width),
+    N: int(rows),
+    bits: int(format.bits),
+    block_size: int(format.blockSize),
+    accuracy_level: int(4),
+  }
+  return g.node('MatMulNBits', path, inputs, { domain: 'com.microsoft', attributes })
+}
+
+export function cast(g: GraphBuilder, path: string, x: Value, type: ElementType): Value {
+  return g.node('Cast', path, [x], { attributes: { to: int(ELEMENT_TYPE[type]) } })
 }
 
 /** Over the last axis. */

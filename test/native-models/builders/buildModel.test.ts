@@ -18,7 +18,7 @@ import { convertCheckpoint } from '../../../native-models/builders/buildModel.ts
 import { verifyModel } from '../../../native-models/builders/verifyModel.ts'
 import { readManifest, writeManifest } from '../../../native-models/checkpoint/manifest.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
-import { makeTinyCheckpoint, makeTinyModel, tinyConfig, unusualShape } from './tinyModel.ts'
+import { makeTinyCheckpoint, makeTinyModel, testPicture, tinyConfig, unusualShape } from './tinyModel.ts'
 
 describe('convertCheckpoint', () => {
   let root: string
@@ -65,16 +65,35 @@ describe('convertCheckpoint', () => {
     expect((await readManifest(engine)).modelHash).toBe((await readManifest(`${engine}2`)).modelHash)
   })
 
-  it.each(['fp16', 'int8', 'int4', 'double'])('refuses %s before it writes anything', async (llm) => {
-    await expect(convertCheckpoint(checkpoint, engine, { llm })).rejects.toMatchObject({
-      code: 'INPUT_INVALID',
-      message: expect.stringContaining(`${llm} for the language model is not supported`),
-    })
-    await expect(convertCheckpoint(checkpoint, engine, { vision: llm })).rejects.toMatchObject({
-      code: 'INPUT_INVALID',
-    })
-    expect(await left()).toEqual([])
+  it.each(['fp16', 'int8', 'int4'])('keeps the language model as %s in a smaller folder that runs', async (llm) => {
+    await convertCheckpoint(checkpoint, engine, { llm })
+    await convertCheckpoint(checkpoint, `${engine}2`)
+    expect(await verifyModel(engine)).toEqual([])
+    const [small, full] = await Promise.all([readManifest(engine), readManifest(`${engine}2`)])
+    expect(small).toMatchObject({ llm, vision: 'fp32' })
+    const bytesOf = ({ files }: typeof small, name: RegExp) => files.find(({ path }) => name.test(path))!.bytes
+    expect(bytesOf(small, /^token-embeddings/)).toBe(bytesOf(full, /^token-embeddings/) / 2)
+    expect(bytesOf(small, /^decoder.onnx.data/)).toBeLessThan(0.7 * bytesOf(full, /^decoder.onnx.data/))
+    const opened = await GromaEngine.open(engine)
+    try {
+      const perception = await opened.perceive(testPicture(), { key: 'a' })
+      const answer = await opened.ask(perception, { question: 'What is it?', grounded: true })
+      expect(answer.outputIds.length).toBeGreaterThan(0)
+    } finally {
+      await opened.close()
+    }
   })
+
+  it.each([{ llm: 'double' }, { vision: 'double' }, { vision: 'int4' }])(
+    'refuses %o before it writes anything',
+    async (precision) => {
+      await expect(convertCheckpoint(checkpoint, engine, precision)).rejects.toMatchObject({
+        code: 'INPUT_INVALID',
+        message: expect.stringContaining('is not offered'),
+      })
+      expect(await left()).toEqual([])
+    },
+  )
 
   it('never replaces what is there', async () => {
     await mkdir(engine, { recursive: true })
