@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
+import { dirname } from 'node:path'
+import { env, InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node'
 import { GromaError } from '../errors.ts'
 
 /** The only file that knows onnxruntime-node. */
@@ -12,36 +13,73 @@ export interface Tensor {
 
 export type Feeds = Record<string, Tensor>
 
+/** Who computes: as onnxruntime-node calls them. */
+export const PROVIDERS = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const
+export type ProviderName = (typeof PROVIDERS)[number]
+
+/** What a run must be fed with. */
+export interface GraphInput {
+  name: string
+  type: string
+  /** a fixed length, or the name of one that a run decides */
+  shape: readonly (number | string)[]
+}
+
 /** One graph, loaded and ready. `run` blocks the thread while it computes and cannot be interrupted. */
-export class GraphSession {
+export interface GraphSession {
+  readonly inputs: readonly GraphInput[]
+  /**
+   * Runs the graph. Inputs are not copied.
+   * @throws GromaError OUT_OF_MEMORY, ENGINE_FAULT when the runtime fails
+   */
+  run(feeds: Feeds): Promise<Record<string, Tensor>>
+  release(): Promise<void>
+}
+
+export interface SessionOptions {
+  /** The processor by default. Another provider must take every node, or the graph is refused. */
+  provider?: ProviderName
+  /** The graph, instead of what the file says; weights still lie beside that file. */
+  model?: Uint8Array
+  /** Writes the graph as the runtime made it for this machine, weights laid out for its kernels, in a file beside. */
+  saveTo?: { path: string; dataFile: string }
+}
+
+/** @throws GromaError MODEL_INVALID when the runtime refuses the file, OUT_OF_MEMORY */
+async function open(path: string, threads: number, options: SessionOptions = {}): Promise<GraphSession> {
+  const settings = sessionOptions(path, threads, options)
+  try {
+    const { model } = options
+    const session = await (model ? InferenceSession.create(model, settings) : InferenceSession.create(path, settings))
+    return new OpenGraph(session, path)
+  } catch (error) {
+    throw new GromaError(isOutOfMemory(error) ? 'OUT_OF_MEMORY' : 'MODEL_INVALID', `${path}: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+export const GraphSession = { open }
+
+class OpenGraph implements GraphSession {
   readonly #session: InferenceSession
   readonly #path: string
 
-  private constructor(session: InferenceSession, path: string) {
+  constructor(session: InferenceSession, path: string) {
     this.#session = session
     this.#path = path
   }
 
-  /** @throws GromaError MODEL_INVALID when the runtime refuses the file. */
-  static async open(path: string, threads: number): Promise<GraphSession> {
-    try {
-      return new GraphSession(await InferenceSession.create(path, cpuOptions(threads)), path)
-    } catch (error) {
-      throw new GromaError('MODEL_INVALID', `${path}: ${messageOf(error)}`, { cause: error })
-    }
+  get inputs(): readonly GraphInput[] {
+    return this.#session.inputMetadata.flatMap((input) => (input.isTensor ? [input] : []))
   }
 
-  /**
-   * Runs the graph. Inputs are not copied.
-   * @throws GromaError ENGINE_FAULT when the runtime fails.
-   */
   async run(feeds: Feeds): Promise<Record<string, Tensor>> {
     const inputs: Record<string, OrtTensor> = {}
     for (const [name, { data, dims }] of Object.entries(feeds)) inputs[name] = new OrtTensor(data, dims)
     try {
       return (await this.#session.run(inputs)) as unknown as Record<string, Tensor>
     } catch (error) {
-      const code = /alloc|memory/i.test(messageOf(error)) ? 'OUT_OF_MEMORY' : 'ENGINE_FAULT'
+      const code = isOutOfMemory(error) ? 'OUT_OF_MEMORY' : 'ENGINE_FAULT'
       throw new GromaError(code, `${this.#path}: ${messageOf(error)}`, { cause: error })
     }
   }
@@ -52,17 +90,39 @@ export class GraphSession {
 }
 
 /** As measured: waiting threads sleep, one thread per physical core (more are slower), the arena stays on. */
-function cpuOptions(threads: number): InferenceSession.SessionOptions {
+function sessionOptions(
+  path: string,
+  threads: number,
+  { provider = 'cpu', model, saveTo }: SessionOptions,
+): InferenceSession.SessionOptions {
+  const session: Record<string, unknown> = { intra_op: { allow_spinning: '0' } }
+  if (provider !== 'cpu') session.disable_cpu_ep_fallback = '1'
+  if (model) session.model_external_initializers_file_folder_path = dirname(path)
+  if (saveTo) {
+    session.optimized_model_external_initializers_file_name = saveTo.dataFile
+    session.optimized_model_external_initializers_min_size_in_bytes = '1024'
+    session.save_external_prepacked_constant_initializers = '1'
+  }
   return {
-    executionProviders: ['cpu'],
+    executionProviders: [provider],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     graphOptimizationLevel: 'all',
     enableCpuMemArena: true,
-    logSeverityLevel: 3,
-    extra: { session: { intra_op: { allow_spinning: '0' } } },
+    logSeverityLevel: 4, // what goes wrong is thrown as well
+    ...(saveTo ? { optimizedModelFilePath: saveTo.path } : {}),
+    extra: { session },
   }
 }
+
+/** The providers that this platform's onnxruntime has, the processor first; whether they run here is another matter. */
+export function builtInProviders(): { name: ProviderName; bundled: boolean }[] {
+  const known = new Set<string>(PROVIDERS)
+  const found = listSupportedBackends().filter(({ name }) => known.has(name))
+  return found.map(({ name, bundled }) => ({ name: name as ProviderName, bundled }))
+}
+
+export const runtimeVersion: string = env.versions.node ?? ''
 
 /** A float tensor. */
 export function floats(data: Float32Array, ...dims: number[]): Tensor {
@@ -96,6 +156,10 @@ export function physicalCores(): number {
     // no such file outside Linux
   }
   return process.arch === 'x64' ? Math.max(1, Math.ceil(available / 2)) : available
+}
+
+function isOutOfMemory(error: unknown): boolean {
+  return /bad_alloc|alloc(ate|ation)|out of memory/i.test(messageOf(error))
 }
 
 function messageOf(error: unknown): string {

@@ -67,7 +67,7 @@ export interface ModelRecord {
 }
 
 const IR_VERSION = 8
-const EXTERNAL = 1
+export const EXTERNAL = 1
 
 const field = (type: string, id: number) => ({ type, id })
 const list = (type: string, id: number) => ({ rule: 'repeated', type, id })
@@ -134,7 +134,7 @@ const root = protobuf.Root.fromJSON({
     },
   },
 })
-const ModelProto = root.lookupType('onnx.ModelProto')
+export const ModelProto = root.lookupType('onnx.ModelProto')
 
 function encodeAttribute(name: string, attribute: Attribute) {
   switch (attribute.kind) {
@@ -208,11 +208,11 @@ export interface ModelOutline {
   })[]
 }
 
-interface DecodedValue {
+export interface DecodedValue {
   name: string
   type: { tensorType: { elemType: number; shape: { dim: { dimValue: unknown; dimParam: string }[] } } }
 }
-interface DecodedTensor {
+export interface DecodedTensor {
   name: string
   dims: unknown[]
   dataType: number
@@ -237,13 +237,13 @@ export function decodeOutline(bytes: Uint8Array): ModelOutline {
   }
 }
 
-function outlineOfValue({ name, type }: DecodedValue): ValueRecord {
+export function outlineOfValue({ name, type }: DecodedValue): ValueRecord {
   const { elemType, shape } = type.tensorType
   const dimensions = shape.dim.map(({ dimValue, dimParam }) => (dimParam === '' ? Number(dimValue) : dimParam))
   return { name, type: elementTypeOf(elemType), shape: dimensions }
 }
 
-function outlineOfTensor({ name, dims, dataType, externalData }: DecodedTensor) {
+export function outlineOfTensor({ name, dims, dataType, externalData }: DecodedTensor) {
   const entry = (key: string) => externalData.find((pair) => pair.key === key)?.value
   return {
     name,
@@ -255,7 +255,7 @@ function outlineOfTensor({ name, dims, dataType, externalData }: DecodedTensor) 
   }
 }
 
-function elementTypeOf(number: number): ElementType {
+export function elementTypeOf(number: number): ElementType {
   const found = Object.entries(ELEMENT_TYPE).find(([, value]) => value === number)
   if (!found) throw new Error(`element type ${number} is not used by our graphs`)
   return found[0] as ElementType

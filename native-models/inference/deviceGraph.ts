@@ -1,0 +1,102 @@
+import { int, ints } from '../onnx/attributes.ts'
+import { decodeModel } from '../onnx/decode.ts'
+import { ELEMENT_TYPE, encodeModel, type ModelRecord, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+
+export interface DeviceGraphOptions {
+  /** float16 arithmetic: weights are cast once, when the graph is loaded; what goes in and comes out stays float32 */
+  half: boolean
+  /** width of a head of the graph's MultiHeadAttention nodes; 0 where it has none */
+  headSize: number
+}
+
+/**
+ * The same graph in the words of a GPU, over the same weights.
+ * - MultiHeadAttention becomes matrix products and a softmax: onnxruntime's WebGPU kernel for it (1.30, flash attention)
+ *   is wrong by percents on devices with narrow subgroups, and every device has the plain operators.
+ * - With `half`, everything between the inputs and the outputs is float16.
+ * @throws Error when the bytes are not a graph of ours
+ */
+export function deviceGraph(bytes: Uint8Array, { half, headSize }: DeviceGraphOptions): Uint8Array {
+  const plain = withPlainAttention(decodeModel(bytes), headSize)
+  return encodeModel(half ? withHalfFloats(plain) : plain)
+}
+
+const node = (
+  opType: string,
+  name: string,
+  inputs: string[],
+  output: string,
+  attributes: NodeRecord['attributes'] = {},
+): NodeRecord => ({ name: `${name}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes })
+
+/**
+ * ```
+ *  q [1, N, C] -> [1, N, h, d] -> [1, h, N, d] * 1/sqrt(d) --- MatMul - Softmax - MatMul [1, h, N, d] -> [1, N, C]
+ *  k [1, M, C] ----------------> [1, h, d, M] ----------------'                   |
+ *  v [1, M, C] ----------------> [1, h, M, d] ------------------------------------'
+ * ```
+ */
+function withPlainAttention(model: ModelRecord, headSize: number): ModelRecord {
+  if (!model.nodes.some(isAttention)) return model
+  const constants: TensorRecord[] = [
+    floatConstant('/device/attention/scale', 1 / Math.sqrt(headSize)),
+    longConstant('/device/attention/heads', [0, 0, -1, headSize]),
+    longConstant('/device/attention/merged', [0, 0, -1]),
+  ]
+  const [scale, perHead, merged] = constants.map(({ name }) => name) as [string, string, string]
+  const nodes = model.nodes.flatMap((one) => {
+    if (!isAttention(one)) return [one]
+    const [query, key, value] = one.inputs as [string, string, string]
+    const at = one.name
+    const heads = (name: string, x: string, ...perm: number[]) => [
+      node('Reshape', `${at}/${name}`, [x, perHead], `${at}/${name}/rows`),
+      node('Transpose', `${at}/${name}`, [`${at}/${name}/rows`], `${at}/${name}`, { perm: ints(...perm) }),
+    ]
+    return [
+      ...heads('query', query, 0, 2, 1, 3),
+      ...heads('key', key, 0, 2, 3, 1),
+      ...heads('value', value, 0, 2, 1, 3),
+      node('Mul', `${at}/scale`, [`${at}/query`, scale], `${at}/scaled`),
+      node('MatMul', `${at}/scores`, [`${at}/scaled`, `${at}/key`], `${at}/scores`),
+      node('Softmax', at, [`${at}/scores`], `${at}/shares`, { axis: int(-1) }),
+      node('MatMul', `${at}/mix`, [`${at}/shares`, `${at}/value`], `${at}/mixed`),
+      node('Transpose', `${at}/mix`, [`${at}/mixed`], `${at}/mixed_rows`, { perm: ints(0, 2, 1, 3) }),
+      node('Reshape', `${at}/mix`, [`${at}/mixed_rows`, merged], one.outputs[0]!),
+    ]
+  })
+  return { ...model, nodes, initializers: [...model.initializers, ...constants] }
+}
+
+const isAttention = ({ opType, inputs, outputs }: NodeRecord): boolean =>
+  opType === 'MultiHeadAttention' && inputs.length === 3 && outputs.length === 1
+
+/** Casts behind every float32 input and weight, and back in front of every output. */
+function withHalfFloats(model: ModelRecord): ModelRecord {
+  const sources = [...model.inputs, ...model.initializers].filter(({ type }) => type === 'float32')
+  const halved = new Map(sources.map(({ name }) => [name, `${name}/half`]))
+  const casts = [...halved].map(([name, half]) => cast(name, half, 'float16'))
+  const outputs = new Set(model.outputs.filter(({ type }) => type === 'float32').map(({ name }) => name))
+  const nodes = model.nodes.map((one): NodeRecord => {
+    const inputs = one.inputs.map((name) => halved.get(name) ?? name)
+    const [output] = one.outputs
+    if (outputs.has(output!)) return cast(inputs[0]!, output!, 'float32') // the Identity that names an output
+    const toFloat = one.opType === 'Cast' && (one.attributes.to as { value: number }).value === ELEMENT_TYPE.float32
+    const attributes = toFloat ? { to: int(ELEMENT_TYPE.float16) } : one.attributes
+    return { ...one, inputs, attributes }
+  })
+  return { ...model, nodes: [...casts, ...nodes] }
+}
+
+function cast(from: string, to: string, type: 'float16' | 'float32'): NodeRecord {
+  return node('Cast', `${to}/${type}`, [from], to, { to: int(ELEMENT_TYPE[type]) })
+}
+
+function floatConstant(name: string, value: number): TensorRecord {
+  const raw = new Uint8Array(Float32Array.of(value).buffer)
+  return { name, type: 'float32', shape: [], bytes: { at: 'inline', raw } }
+}
+
+function longConstant(name: string, values: readonly number[]): TensorRecord {
+  const raw = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
+  return { name, type: 'int64', shape: [values.length], bytes: { at: 'inline', raw } }
+}
