@@ -2,7 +2,7 @@
  * The only writer of records. A command becomes a diff; the diff, its revision and the counters go into one transaction.
  * What returns from here is on the disk.
  */
-import { DbError, toDbError } from './errors.ts'
+import { codeOf, DbError, toDbError } from './errors.ts'
 import {
   type Change,
   diffSize,
@@ -16,7 +16,7 @@ import {
 import type { Actor, RecordsDiff, Revision, SkippedFile } from './records/records.ts'
 import { codecs, type SqlRow } from './rows.ts'
 import { naturalSortKey } from './sortKey.ts'
-import { type Db, statement } from './sqlite.ts'
+import { type Db, type Statement, statement } from './sqlite.ts'
 
 export interface CommitInput {
   actor: Actor
@@ -54,7 +54,10 @@ function parseRecord<T extends TableName>(table: T, record: RecordOf<T> | null):
   throw new DbError('INVALID_INPUT', `A row of ${table} is not valid${where}.`, { cause: parsed.error })
 }
 
-/** Checks shape and `before`, and drops changes that change nothing. */
+const stale = (table: TableName, id: number, what: string): DbError =>
+  new DbError('STALE', `Row ${id} of ${table} ${what} since it was read.`)
+
+/** Checks shape and `before`, and drops changes that change nothing. That a new row is new is left to its key. */
 function checkChange<T extends TableName>(db: Db, table: T, given: Change<RecordOf<T>>): Change<RecordOf<T>> | null {
   const before = parseRecord(table, given.before)
   const after = parseRecord(table, given.after)
@@ -63,11 +66,9 @@ function checkChange<T extends TableName>(db: Db, table: T, given: Change<Record
     throw new DbError('INVALID_INPUT', `A change of ${table} names two rows: ${before.id} and ${after.id}.`)
   }
   const id = (after ?? before)?.id ?? 0
+  if (before === null) return { before, after }
   const current = readRecord(db, table, id)
-  if (!sameValue(current, before)) {
-    const what = current === null ? 'is gone' : before === null ? 'exists already' : 'has changed'
-    throw new DbError('STALE', `Row ${id} of ${table} ${what} since it was read.`)
-  }
+  if (!sameValue(current, before)) throw stale(table, id, current === null ? 'is gone' : 'has changed')
   return sameValue(before, after) ? null : { before, after }
 }
 
@@ -79,24 +80,55 @@ function writeChange<T extends TableName>(db: Db, table: T, { before, after }: C
   }
   const row = toRow(after)
   if (before === null) {
-    const values = columns.map((column) => `@${column}`).join(', ')
-    statement(db, `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${values})`).run(row)
-    statement(db, 'UPDATE counters SET value = max(value, ?) WHERE name = ?').run(after.id, `last.${table}`)
+    try {
+      insertInto(db, table).run(columns.map((column) => row[column] ?? null))
+    } catch (error) {
+      if (codeOf(error) === 'SQLITE_CONSTRAINT_PRIMARYKEY') throw stale(table, after.id, 'exists already')
+      throw error
+    }
     return
   }
   const sets = columns.slice(1).map((column) => `${column} = @${column}`)
   statement(db, `UPDATE ${table} SET ${sets.join(', ')} WHERE id = @id`).run(row)
 }
 
-function applyTable<T extends TableName>(db: Db, table: T, given: RecordsDiff): Change<RecordOf<T>>[] {
+const inserts = new WeakMap<Db, Partial<Record<TableName, Statement>>>()
+
+function insertInto(db: Db, table: TableName): Statement {
+  const known = inserts.get(db) ?? {}
+  inserts.set(db, known)
+  const { columns } = codecs[table]
+  known[table] ??= db.prepare(
+    `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
+  )
+  return known[table]
+}
+
+function applyTable<T extends TableName>(db: Db, table: T, given: RecordsDiff, known: boolean): Change<RecordOf<T>>[] {
   const applied: Change<RecordOf<T>>[] = []
+  let highest = 0
   for (const change of given[table] as Change<RecordOf<T>>[]) {
-    const checked = checkChange(db, table, change)
+    const checked = known ? change : checkChange(db, table, change)
     if (checked === null) continue
     writeChange(db, table, checked)
     applied.push(checked)
+    if (checked.before === null) highest = Math.max(highest, checked.after?.id ?? 0)
   }
+  if (highest > 0)
+    statement(db, 'UPDATE counters SET value = max(value, ?) WHERE name = ?').run(highest, `last.${table}`)
   return applied
+}
+
+/**
+ * Applies a diff inside the transaction that is open, and returns what was applied. With `known` every row was read (or
+ * checked against its schema) in this very transaction, and is not looked at again.
+ * @throws STALE, INVALID_INPUT, ALREADY_EXISTS
+ */
+export function applyDiff(db: Db, given: RecordsDiff, known = false): RecordsDiff {
+  const diff: RecordsDiff = emptyDiff()
+  for (const table of TABLE_NAMES) diff[table] = applyTable(db, table, given, known) as never
+  checkCategoryNames(db, diff.categories)
+  return diff
 }
 
 /** Two classes of one name would be one class to everyone who reads the export. */
@@ -118,27 +150,38 @@ function writeScan(db: Db, scan: NonNullable<CommitInput['scan']>): void {
   statement(db, "UPDATE counters SET value = (SELECT count(*) FROM skipped_files) WHERE name = 'skipped'").run()
 }
 
-function writeRevision(db: Db, input: CommitInput, diff: RecordsDiff): Revision {
+/** Stores the revision of what was applied. `bulkRows`: how many rows its pieces hold, where `diff` is left empty for them. */
+export function writeRevision(db: Db, input: Omit<CommitInput, 'diff'>, diff: RecordsDiff, bulkRows = 0): Revision {
   const { actor, label } = input
   const undoes = input.undoes ?? null
   const redoes = input.redoes ?? null
   const ordinary = undoes === null && redoes === null
   // A command that changed nothing is recorded, but it is no step of undo and costs nobody their redo.
-  const undoable = ordinary && (actor === 'human' || actor === 'import') && diffSize(diff) > 0
+  const undoable = ordinary && (actor === 'human' || actor === 'import') && diffSize(diff) + bulkRows > 0
   const createdAt = Date.now()
   if (undoable) statement(db, "UPDATE revisions SET state = 'discarded' WHERE undoable = 1 AND state = 'undone'").run()
   const insert = statement(
     db,
-    `INSERT INTO revisions (actor, label, undoes, redoes, created_at, image_id, undoable, diff) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO revisions (actor, label, undoes, redoes, created_at, image_id, undoable, diff, bulk_rows)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   )
   const seq = Number(
-    insert.run(actor, label, undoes, redoes, createdAt, imageIdOf(diff), undoable ? 1 : 0, JSON.stringify(diff))
-      .lastInsertRowid,
+    insert.run(
+      actor,
+      label,
+      undoes,
+      redoes,
+      createdAt,
+      imageIdOf(diff),
+      undoable ? 1 : 0,
+      JSON.stringify(diff),
+      bulkRows,
+    ).lastInsertRowid,
   )
   const setState = statement(db, 'UPDATE revisions SET state = ? WHERE seq = ?')
   if (undoes !== null) setState.run('undone', undoes)
   if (redoes !== null) setState.run('done', redoes)
-  return { seq, actor, label, undoes, redoes, createdAt, diff }
+  return { seq, actor, label, undoes, redoes, createdAt, diff, ...(bulkRows > 0 ? { bulkRows } : {}) }
 }
 
 /**
@@ -151,9 +194,7 @@ export function commitRevision(db: Db, input: CommitInput): Revision {
   try {
     return db
       .transaction(() => {
-        const diff: RecordsDiff = emptyDiff()
-        for (const table of TABLE_NAMES) diff[table] = applyTable(db, table, input.diff) as never
-        checkCategoryNames(db, diff.categories)
+        const diff = applyDiff(db, input.diff)
         if (input.scan !== undefined) writeScan(db, input.scan)
         return writeRevision(db, input, diff)
       })

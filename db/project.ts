@@ -2,13 +2,14 @@
 import { accessSync, constants, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { Ballast, freeBytes, LOW_DISK_BYTES } from './ballast.ts'
+import { BulkTransaction } from './bulkTransaction.ts'
 import { allocateIds, type CommitInput, commitRevision } from './commitRevision.ts'
 import { codeOf, DbError, isDiskFull, toDbError } from './errors.ts'
 import { type ExportSource, openExportSource } from './exportSource.ts'
 import { fsyncDirectory } from './migrations/migrate.ts'
 import { createDatabase, type OpenedDatabase, type OpenOptions, openDatabase } from './openDatabase.ts'
 import type { TableName } from './records/diff.ts'
-import type { Project, Revision } from './records/records.ts'
+import type { Project, RecordsDiff, Revision } from './records/records.ts'
 import { type AnnotationsRepository, annotationsRepository } from './repositories/annotations.ts'
 import { type CategoriesRepository, categoriesRepository } from './repositories/categories.ts'
 import { type HistoryRepository, historyRepository } from './repositories/history.ts'
@@ -37,6 +38,15 @@ export interface ProjectStore {
   allocateIds(table: TableName, count?: number): number[]
   /** One durable revision. @throws STALE, INVALID_INPUT, ALREADY_EXISTS, READ_ONLY, DISK_FULL, IO_FAILED */
   commit(input: CommitInput): Revision
+  /**
+   * One durable revision whose rows come in pieces over many turns of the event loop, or nothing at all: an import. Until
+   * it ends readers see the project as it was, and other writes are refused. One at a time.
+   * @throws what `fill` throws, and what `commit` throws
+   */
+  commitBulk(
+    input: Pick<CommitInput, 'actor' | 'label'>,
+    fill: (add: (diff: RecordsDiff) => void) => Promise<void>,
+  ): Promise<Revision>
   /** Null when there is nothing to take back. @throws READ_ONLY, DISK_FULL, IO_FAILED */
   undo(): Revision | null
   redo(): Revision | null
@@ -127,6 +137,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
   const imagesDir = findImagesDir(db, path)
   const ballast = new Ballast(path)
   let diskFull = false
+  let bulk: BulkTransaction | null = null
   if (!readOnly) ballast.reserve()
 
   const warning = (): string | null => {
@@ -142,6 +153,8 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
   /** Runs a write; on a full disk gives the ballast back and tries once more. */
   const write = <T>(doing: string, action: () => T): T => {
     if (readOnly) throw new DbError('READ_ONLY', opened.warnings[0] ?? 'This project is open for reading only.')
+    if (bulk !== null)
+      throw new DbError('READ_ONLY', 'An import is being written: nothing else can be saved until it ends.')
     try {
       const result = action()
       if (diskFull && (freeBytes(path) ?? 0) > LOW_DISK_BYTES) diskFull = !ballast.reserve()
@@ -171,10 +184,29 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
     summary: () => projectSummary(db, { path, name, imagesDir, readOnly, warning: warning() }),
     allocateIds: (table, count = 1) => allocateIds(db, table, count),
     commit: (input) => write(`"${input.label}" could not be saved`, () => commitRevision(db, input)),
+    async commitBulk(input, fill) {
+      const doing = `"${input.label}" could not be saved`
+      const transaction = write(doing, () => BulkTransaction.begin(db, path, input))
+      bulk = transaction
+      try {
+        await fill((diff) => transaction.add(diff))
+        return transaction.commit()
+      } catch (error) {
+        transaction.rollBack()
+        if (isDiskFull(error)) {
+          ballast.release()
+          diskFull = true
+        }
+        throw toDbError(error, doing)
+      } finally {
+        bulk = null
+      }
+    },
     undo: () => write('Undo could not be saved', () => undo(db)),
     redo: () => write('Redo could not be saved', () => redo(db)),
     exportSource: () => openExportSource(path, db, { name, imagesDir }),
     close() {
+      bulk?.rollBack()
       if (!readOnly) ballast.release()
       opened.close()
     },

@@ -2,7 +2,15 @@
 import { z } from 'zod'
 import { DbError } from './errors.ts'
 import type { RecordOf, TableName } from './records/diff.ts'
-import { Annotation, BboxXywh, Category, GroundedSpan, ImageRecord, Message } from './records/records.ts'
+import {
+  Annotation,
+  AnnotationExtras,
+  BboxXywh,
+  Category,
+  GroundedSpan,
+  ImageRecord,
+  Message,
+} from './records/records.ts'
 import { naturalSortKey, searchKey } from './sortKey.ts'
 
 export type SqlValue = string | number | null
@@ -95,6 +103,7 @@ const annotations: Codec<Annotation> = {
     'model_hash',
     'decided_at',
     'decision_ms',
+    'extras',
   ],
   toRow: (annotation) => {
     const [x, y, w, h] = annotation.bboxXywh
@@ -119,6 +128,7 @@ const annotations: Codec<Annotation> = {
       model_hash: annotation.modelHash,
       decided_at: annotation.decidedAt,
       decision_ms: annotation.decisionMs,
+      extras: annotation.extras === undefined ? null : JSON.stringify(annotation.extras),
     }
   },
   fromRow: (row) =>
@@ -136,6 +146,9 @@ const annotations: Codec<Annotation> = {
       modelHash: row.model_hash,
       decidedAt: row.decided_at,
       decisionMs: row.decision_ms,
+      ...(row.extras === null || row.extras === undefined
+        ? {}
+        : { extras: parseJson(AnnotationExtras, row.extras, `box ${row.id}`) }),
     }) as Annotation,
 }
 

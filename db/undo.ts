@@ -2,7 +2,8 @@
  * Undo and redo over the append-only history. Only what people (or an import) did is a step; each step is taken back by
  * a new revision. State lives in the database, so it is unlimited and survives a restart.
  */
-import { commitRevision, currentRecord } from './commitRevision.ts'
+import { BulkRevision, readPieces } from './bulkRevision.ts'
+import { type CommitInput, commitRevision, currentRecord } from './commitRevision.ts'
 import { DbError } from './errors.ts'
 import { type Change, emptyDiff, type RecordOf, reverseChange, TABLE_NAMES, type TableName } from './records/diff.ts'
 import type { Category, RecordsDiff, Revision } from './records/records.ts'
@@ -96,10 +97,23 @@ function turn(db: Db, direction: 'undo' | 'redo'): Revision | null {
   const undoing = direction === 'undo'
   const source = undoing ? (lastOf(db, 'redoes', step.seq) ?? step.seq) : lastOf(db, 'undoes', step.seq)
   if (source === null) throw new DbError('PROJECT_INVALID', `The history lacks the revision that undid ${step.seq}.`)
-  const diff = reverseNow(db, readRevision(db, source).diff)
-  for (const table of TABLE_NAMES) diff[table].reverse()
   const label = `${undoing ? 'Undo' : 'Redo'} ${step.label}`
-  return commitRevision(db, { actor: 'human', label, diff, ...(undoing ? { undoes: step.seq } : { redoes: step.seq }) })
+  const input = { actor: 'human' as const, label, ...(undoing ? { undoes: step.seq } : { redoes: step.seq }) }
+  const { diff, bulkRows } = readRevision(db, source)
+  return bulkRows === undefined ? commitRevision(db, { ...input, diff: turned(db, diff) }) : turnBulk(db, source, input)
+}
+
+function turned(db: Db, diff: RecordsDiff): RecordsDiff {
+  const reversed = reverseNow(db, diff)
+  for (const table of TABLE_NAMES) reversed[table].reverse()
+  return reversed
+}
+
+/** Piece by piece backwards: boxes are gone before the classes and images that were made for them are looked at. */
+function turnBulk(db: Db, source: number, input: Omit<CommitInput, 'diff'>): Revision {
+  const bulk = new BulkRevision(db, input)
+  for (const piece of readPieces(db, source, 'backwards')) bulk.add(turned(db, piece), true)
+  return bulk.finish()
 }
 
 /**

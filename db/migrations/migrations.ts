@@ -1,5 +1,6 @@
 /** The list of migrations: numbered in tens, append-only. `user_version` is the number of the last one applied. */
 import { initial } from './0010_initial.ts'
+import { imports } from './0020_imports.ts'
 
 export interface Migration {
   /** What `user_version` becomes. */
@@ -7,4 +8,4 @@ export interface Migration {
   sql: string
 }
 
-export const migrations: readonly Migration[] = [initial]
+export const migrations: readonly Migration[] = [initial, imports]

@@ -46,6 +46,24 @@ export const ImageRecord = z.object({
 })
 export type ImageRecord = z.infer<typeof ImageRecord>
 
+/** What other programs knew about a box beyond box, class and caption: kept as it came, written again on export. */
+export const AnnotationExtras = z.object({
+  /** COCO's: polygons `[[x1, y1, x2, y2, …], …]` in pixels, or run lengths of the image by columns. True for the box it came with only. */
+  segmentation: z
+    .union([
+      z.array(z.array(z.number()).min(6)).min(1),
+      z.object({
+        size: z.tuple([z.int().positive(), z.int().positive()]),
+        counts: z.union([z.string(), z.array(z.int().nonnegative())]),
+      }),
+    ])
+    .optional(),
+  /** COCO's: one box round many things. */
+  iscrowd: z.literal(1).optional(),
+  attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+})
+export type AnnotationExtras = z.infer<typeof AnnotationExtras>
+
 export const Annotation = z.object({
   id: Id,
   imageId: Id,
@@ -62,6 +80,8 @@ export const Annotation = z.object({
   /** When the last human verdict was given, and how long the person looked before giving it. */
   decidedAt: Timestamp.nullable(),
   decisionMs: z.int().nonnegative().nullable(),
+  /** Absent where there are none. */
+  extras: AnnotationExtras.optional(),
 })
 export type Annotation = z.infer<typeof Annotation>
 
@@ -126,6 +146,8 @@ export const Revision = z.object({
   redoes: Id.nullable(),
   createdAt: Timestamp,
   diff: RecordsDiff,
+  /** Set where a revision (an import) changed too many rows to be sent along: `diff` is empty then, so read again what is shown. */
+  bulkRows: z.int().positive().optional(),
 })
 export type Revision = z.infer<typeof Revision>
 

@@ -21,9 +21,12 @@ interface RevisionRow {
   image_id: number | null
   state: string
   diff: string
+  bulk_rows: number
 }
 
-/** One revision with its rows. @throws NOT_FOUND; PROJECT_INVALID when the stored diff cannot be read */
+const bulk = (rows: number): { bulkRows?: number } => (rows > 0 ? { bulkRows: rows } : {})
+
+/** One revision with its rows; those of a bulk one are read by `readPieces`. @throws NOT_FOUND; PROJECT_INVALID when the stored diff cannot be read */
 export function readRevision(db: Db, seq: number): Revision {
   const row = statement(db, 'SELECT * FROM revisions WHERE seq = ?').get(seq) as RevisionRow | undefined
   if (row === undefined) throw new DbError('NOT_FOUND', `There is no revision ${seq}.`)
@@ -36,7 +39,7 @@ export function readRevision(db: Db, seq: number): Revision {
     })
   }
   const { actor, label, undoes, redoes } = row
-  return { seq, actor, label, undoes, redoes, createdAt: row.created_at, diff }
+  return { seq, actor, label, undoes, redoes, createdAt: row.created_at, diff, ...bulk(row.bulk_rows) }
 }
 
 export interface HistoryRepository {
@@ -53,7 +56,7 @@ export function historyRepository(db: Db): HistoryRepository {
     list({ beforeSeq, limit = 100 } = {}) {
       const rows = statement(
         db,
-        `SELECT seq, actor, label, undoes, redoes, created_at, image_id, state FROM revisions
+        `SELECT seq, actor, label, undoes, redoes, created_at, image_id, state, bulk_rows FROM revisions
          WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
       ).all(beforeSeq ?? Number.MAX_SAFE_INTEGER, limit) as RevisionRow[]
       return rows.map((row) => ({
@@ -65,6 +68,7 @@ export function historyRepository(db: Db): HistoryRepository {
         createdAt: row.created_at,
         undone: row.state !== 'done',
         imageId: row.image_id,
+        ...bulk(row.bulk_rows),
       }))
     },
     get: (seq) => readRevision(db, seq),

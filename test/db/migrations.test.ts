@@ -7,7 +7,7 @@ import { createProject } from '../../db/project.ts'
 import { connect } from '../../db/sqlite.ts'
 import { tempFolder } from './support.ts'
 
-const next: Migration = { version: 20, sql: 'ALTER TABLE categories ADD COLUMN note TEXT;' }
+const next: Migration = { version: 990, sql: 'ALTER TABLE categories ADD COLUMN note TEXT;' }
 
 function oldProject(): string {
   const folder = tempFolder()
@@ -35,11 +35,11 @@ test('a migration takes a backup first and does its work once', () => {
   const db = connect(path)
   const list = [...migrations, next]
   const backup = migrate(db, path, list)
-  expect(db.pragma('user_version', { simple: true })).toBe(20)
+  expect(db.pragma('user_version', { simple: true })).toBe(990)
   expect(db.pragma('foreign_keys', { simple: true })).toBe(1)
   expect(migrate(db, path, list)).toBeNull()
   db.close()
-  expect(backup).toBe(`${path}.before-20`)
+  expect(backup).toBe(`${path}.before-990`)
   const old = connect(String(backup))
   expect(old.pragma('user_version', { simple: true })).toBe(newestVersion())
   expect(old.pragma('integrity_check', { simple: true })).toBe('ok')
@@ -49,10 +49,10 @@ test('a migration takes a backup first and does its work once', () => {
 test('a migration that fails, or that leaves rows pointing to nothing, changes nothing', () => {
   const path = oldProject()
   const db = connect(path)
-  const broken: Migration = { version: 20, sql: 'CREATE TABLE fine (x INTEGER) STRICT; CREATE NONSENSE;' }
+  const broken: Migration = { version: 990, sql: 'CREATE TABLE fine (x INTEGER) STRICT; CREATE NONSENSE;' }
   expect(() => migrate(db, path, [...migrations, broken])).toThrow(/up to date/)
   const dangling: Migration = {
-    version: 20,
+    version: 990,
     sql: "INSERT INTO annotations (id, image_id, x, y, w, h, provenance, status) VALUES (1, 99, 0, 0, 1, 1, 'human', 'accepted');",
   }
   expect(() => migrate(db, path, [...migrations, dangling])).toThrow(/point to nothing/)
@@ -60,13 +60,13 @@ test('a migration that fails, or that leaves rows pointing to nothing, changes n
   expect(db.prepare("SELECT count(*) FROM sqlite_schema WHERE name = 'fine'").pluck().get()).toBe(0)
   expect(db.prepare('SELECT count(*) FROM annotations').pluck().get()).toBe(0)
   db.close()
-  expect(existsSync(`${path}.before-20.tmp`)).toBe(false)
+  expect(existsSync(`${path}.before-990.tmp`)).toBe(false)
 })
 
 test('a newer file is refused', () => {
   const path = oldProject()
   const db = connect(path)
-  db.pragma('user_version = 30')
+  db.pragma('user_version = 999')
   expect(() => migrate(db, path)).toThrow(expect.objectContaining({ code: 'PROJECT_NEWER' }))
   db.close()
 })

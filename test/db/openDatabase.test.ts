@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { newestVersion } from '../../db/migrations/migrate.ts'
 import { openDatabase } from '../../db/openDatabase.ts'
 import { createProject, openProject } from '../../db/project.ts'
 import { diffOf } from '../../db/records/diff.ts'
@@ -44,7 +45,7 @@ test('every connection is durable and careful, after a write and after a reopen'
     expect(pragma('cell_size_check')).toBe(1)
     expect(pragma('mmap_size')).toBe(0)
     expect((pragma('application_id') as number) >>> 0).toBe(APPLICATION_ID)
-    expect(pragma('user_version')).toBe(10)
+    expect(pragma('user_version')).toBe(newestVersion())
     expect(opened.warnings).toEqual([])
     expect(opened.readOnly).toBe(false)
     assertSqliteVersion(opened.db)

@@ -1,5 +1,6 @@
 /** Random work on a project in memory, and the plain questions that must hold after any of it. */
 import fc from 'fast-check'
+import { readPieces } from '../../db/bulkRevision.ts'
 import { allocateIds, commitRevision } from '../../db/commitRevision.ts'
 import { migrate } from '../../db/migrations/migrate.ts'
 import { type Change, diffOf, emptyDiff, TABLE_NAMES, type TableName } from '../../db/records/diff.ts'
@@ -61,11 +62,12 @@ export function replay(db: Db): Record<TableName, unknown[]> {
     Map<number, unknown>
   >
   for (const seq of db.prepare('SELECT seq FROM revisions ORDER BY seq').pluck().all() as number[]) {
-    const { diff } = readRevision(db, seq)
-    for (const table of TABLE_NAMES) {
-      for (const { before, after } of diff[table] as Change<{ id: number }>[]) {
-        if (after === null) tables[table].delete(before?.id ?? 0)
-        else tables[table].set(after.id, after)
+    for (const diff of [readRevision(db, seq).diff, ...readPieces(db, seq)]) {
+      for (const table of TABLE_NAMES) {
+        for (const { before, after } of diff[table] as Change<{ id: number }>[]) {
+          if (after === null) tables[table].delete(before?.id ?? 0)
+          else tables[table].set(after.id, after)
+        }
       }
     }
   }

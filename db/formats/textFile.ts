@@ -1,0 +1,152 @@
+/** Reading files of other programs: in pieces, whatever their encoding, never out of the folder that was given. */
+import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync, realpathSync, statSync } from 'node:fs'
+import { join, relative, sep } from 'node:path'
+import { DbError, toDbError } from '../errors.ts'
+import { naturalSortKey } from '../sortKey.ts'
+
+const CHUNK_BYTES = 1024 * 1024
+
+/** What a reader reads from, and where it says how far it is. */
+export interface ImportInput {
+  /** Absolute path of the file or folder. */
+  path: string
+  isFolder: boolean
+  /** Told of bytes read; may throw to stop. */
+  onBytes(bytes: number): void
+}
+
+type Encoding = 'utf-8' | 'utf-16le' | 'utf-16be'
+
+function encodingOf(head: Buffer): { encoding: Encoding; skip: number } {
+  if (head[0] === 0xff && head[1] === 0xfe) return { encoding: 'utf-16le', skip: 2 }
+  if (head[0] === 0xfe && head[1] === 0xff) return { encoding: 'utf-16be', skip: 2 }
+  if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) return { encoding: 'utf-8', skip: 3 }
+  return { encoding: 'utf-8', skip: 0 }
+}
+
+/** The bytes of a file in pieces, in UTF-8 and without a byte order mark. @throws NOT_FOUND, READ_ONLY, IO_FAILED */
+export function* readBytes(path: string, onBytes: (bytes: number) => void = () => {}): Generator<Buffer> {
+  let handle: number
+  try {
+    handle = openSync(path, 'r')
+  } catch (error) {
+    throw toDbError(error, `${path} cannot be read`)
+  }
+  try {
+    if (!fstatSync(handle).isFile()) throw new DbError('INVALID_INPUT', `${path} is not a file.`)
+    let decoder: InstanceType<typeof TextDecoder> | null = null
+    for (let first = true; ; first = false) {
+      const buffer = Buffer.allocUnsafe(CHUNK_BYTES)
+      const bytes = readSync(handle, buffer, 0, buffer.length, null)
+      if (bytes === 0) break
+      onBytes(bytes)
+      let chunk = buffer.subarray(0, bytes)
+      if (first) {
+        const { encoding, skip } = encodingOf(chunk)
+        chunk = chunk.subarray(skip)
+        if (encoding !== 'utf-8') decoder = new TextDecoder(encoding, { ignoreBOM: true })
+      }
+      yield decoder === null ? chunk : Buffer.from(decoder.decode(chunk, { stream: true }), 'utf8')
+    }
+    const rest = decoder?.decode() ?? ''
+    if (rest !== '') yield Buffer.from(rest, 'utf8')
+  } catch (error) {
+    throw toDbError(error, `${path} could not be read`)
+  } finally {
+    closeSync(handle)
+  }
+}
+
+/** The text of a file in pieces; bytes that are no UTF-8 become the replacement character. */
+export function* readTextPieces(path: string, onBytes?: (bytes: number) => void): Generator<string> {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+  for (const chunk of readBytes(path, onBytes)) yield decoder.decode(chunk, { stream: true })
+  const rest = decoder.decode()
+  if (rest !== '') yield rest
+}
+
+/** The lines of a file with their numbers from 1, however they end. A line of more than 64 MB is refused. */
+export function* readLines(
+  path: string,
+  onBytes?: (bytes: number) => void,
+): Generator<{ line: string; number: number }> {
+  let open = ''
+  let number = 0
+  for (const piece of readTextPieces(path, onBytes)) {
+    const lines = (open + piece).split('\n')
+    open = lines.pop() ?? ''
+    if (open.length > 64 * 1024 * 1024) throw new DbError('INVALID_INPUT', `${path} line ${number + 1} is too long.`)
+    for (const line of lines) yield { line: line.endsWith('\r') ? line.slice(0, -1) : line, number: ++number }
+  }
+  if (open !== '') yield { line: open.endsWith('\r') ? open.slice(0, -1) : open, number: number + 1 }
+}
+
+/** A small text file whole. @throws INVALID_INPUT above `limit` bytes, NOT_FOUND, IO_FAILED */
+export function readText(path: string, onBytes?: (bytes: number) => void, limit = 64 * 1024 * 1024): string {
+  try {
+    if (statSync(path).size > limit) throw new DbError('INVALID_INPUT', `${path} has more than ${limit >> 20} MB.`)
+  } catch (error) {
+    throw toDbError(error, `${path} cannot be read`)
+  }
+  return [...readTextPieces(path, onBytes)].join('')
+}
+
+/** The first bytes of a file as text, for guessing what it is; '' when it cannot be read. */
+export function readHead(path: string, bytes = 65_536): string {
+  try {
+    const handle = openSync(path, 'r')
+    try {
+      const buffer = Buffer.alloc(bytes)
+      const head = buffer.subarray(0, readSync(handle, buffer, 0, bytes, 0))
+      const { encoding, skip } = encodingOf(head)
+      return new TextDecoder(encoding, { ignoreBOM: true }).decode(head.subarray(skip))
+    } finally {
+      closeSync(handle)
+    }
+  } catch {
+    return ''
+  }
+}
+
+const MAX_FILES = 5_000_000
+
+/**
+ * Names of the files below a folder, relative with `/`, in the order people count. Hidden ones and links that lead out
+ * are passed over. @throws NOT_FOUND, READ_ONLY
+ */
+export function listFilesBelow(root: string, limit = MAX_FILES): string[] {
+  const found: { name: string; key: string }[] = []
+  const folders = ['']
+  while (folders.length > 0) {
+    const below = folders.pop() as string
+    let entries: import('node:fs').Dirent[]
+    try {
+      entries = readdirSync(join(root, below), { withFileTypes: true })
+    } catch (error) {
+      throw toDbError(error, `The folder ${join(root, below)} cannot be read`)
+    }
+    for (const entry of entries) {
+      if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue
+      const name = `${below}${entry.name}`
+      if (entry.isDirectory()) folders.push(`${name}/`)
+      else if (entry.isFile() || isFileInside(root, name)) found.push({ name, key: naturalSortKey(name) })
+      if (found.length >= limit) return sorted(found)
+    }
+  }
+  return sorted(found)
+}
+
+const sorted = (found: { name: string; key: string }[]): string[] =>
+  found.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.name < b.name ? -1 : 1)).map(({ name }) => name)
+
+/** True for a file (or a link to one) that really lies below the folder. */
+export function isFileInside(root: string, name: string): boolean {
+  try {
+    const home = realpathSync(root)
+    const real = realpathSync(join(root, name))
+    const below = relative(home, real)
+    return below !== '' && !below.startsWith(`..${sep}`) && below !== '..' && lstatSync(real).isFile()
+  } catch {
+    return false
+  }
+}
