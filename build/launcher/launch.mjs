@@ -74,6 +74,10 @@ const commands = {
     if (args[0] === 'serve') buildIfChanged('renderer', node)
     become(node, [join(root, 'electron/cli/main.ts'), ...args])
   },
+  /** Figures of this machine: `npm run bench -- NAME --quick`. */
+  bench(node) {
+    become(node, [join(root, 'electron/cli/main.ts'), 'bench', ...args])
+  },
   build(node) {
     buildIfChanged('renderer', node)
     buildIfChanged('electron', node)

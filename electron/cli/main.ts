@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { AppError } from '../contract/errors.ts'
 import { addAnnotateCommand } from './annotateCommand.ts'
 import { addAskCommand } from './askCommand.ts'
+import { addBenchCommand } from './benchCommand.ts'
 import { addModelCommands } from './modelCommands.ts'
 import { errorText, exitCodeOf } from './output.ts'
 import { addProjectCommands } from './projectCommands.ts'
@@ -34,6 +35,7 @@ Boxes are pixels of the upright image, x,y,w,h, unless a command says otherwise.
   addAnnotateCommand(program)
   addProjectCommands(program)
   addServeCommand(program)
+  addBenchCommand(program)
   for (const command of program.commands) inherit(command)
   return program
 }

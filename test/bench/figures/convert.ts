@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
+import { open, readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Figure, measured, type Row } from '../figure.ts'
+import { seconds } from '../measure.ts'
+import { releaseCheckpoint } from '../models.ts'
+import { cacheDir, requireRoom } from '../places.ts'
+import { followPeakRss } from '../processMemory.ts'
+
+const memory: Row = {
+  case: 'peak RSS',
+  unit: 'GB',
+  referenceName: '',
+  ratio: 'value/reference',
+  goal: { of: 'value', at: '<=', limit: 2 },
+}
+const time: Row = {
+  case: 'wall',
+  unit: 's',
+  referenceName: 'reading and writing the bytes',
+  ratio: 'value/reference',
+  goal: { of: 'ratio', at: '<=', limit: 2 },
+}
+const CLI = join(import.meta.dirname, '../../../electron/cli/main.ts')
+const OUTPUT_BYTES = 5e9
+
+export const convert: Figure = {
+  work: '`models convert`, 7B in .bin shards of fp16 to int4: peak RSS as `/usr/bin/time -v` has it, and time',
+  rows: [memory, time],
+  async measure(context) {
+    const { log } = context
+    const checkpoint = await releaseCheckpoint(context)
+    requireRoom(cacheDir(), OUTPUT_BYTES, 'The conversion')
+    const folder = mkdtempSync(join(cacheDir(), 'convert-'))
+    try {
+      const outDir = join(folder, 'engine')
+      log('converting')
+      let peak = 0
+      const ours = await seconds(async () => {
+        peak = await convertOnce(checkpoint, outDir)
+      })
+      const written = await bytesOf(outDir)
+      await rm(outDir, { recursive: true, force: true })
+      log('reading and writing the same number of bytes')
+      const theirs = await seconds(async () => {
+        await readAll(checkpoint)
+        await writeBytes(join(folder, 'bytes'), written)
+      })
+      const note = `${gigabytes(await bytesOf(checkpoint)).toFixed(1)} GB read, ${gigabytes(written).toFixed(1)} GB written`
+      return [
+        measured('convert', memory, { value: gigabytes(peak), note: 'LLM int4, vision int8' }),
+        measured('convert', time, { value: ours, reference: theirs, note }),
+      ]
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  },
+}
+
+const gigabytes = (bytes: number) => bytes / 1e9
+
+/** Runs the command; resolves to the largest RSS of its processes. */
+async function convertOnce(checkpoint: string, outDir: string): Promise<number> {
+  const args = ['models', 'convert', checkpoint, '--out', outDir, '--llm', 'int4', '--vision', 'int8']
+  const child = spawn(process.execPath, [CLI, ...args], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const peak = followPeakRss(child.pid!)
+  const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
+  const bytes = peak()
+  if (code !== 0) throw new Error(`models convert ended with exit code ${code}`)
+  return bytes
+}
+
+async function filesOf(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true, recursive: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+}
+
+async function bytesOf(dir: string): Promise<number> {
+  const sizes = await Promise.all((await filesOf(dir)).map(async (path) => (await stat(path)).size))
+  return sizes.reduce((sum, size) => sum + size, 0)
+}
+
+const CHUNK_BYTES = 16 * 2 ** 20
+
+async function readAll(dir: string): Promise<void> {
+  const buffer = Buffer.alloc(CHUNK_BYTES)
+  for (const path of await filesOf(dir)) {
+    const file = await open(path)
+    while ((await file.read(buffer, 0, buffer.length, null)).bytesRead > 0);
+    await file.close()
+  }
+}
+
+/** Writes and flushes, as a conversion does before it says that it is done. */
+async function writeBytes(path: string, count: number): Promise<void> {
+  const file = await open(path, 'w')
+  const chunk = Buffer.alloc(CHUNK_BYTES, 1)
+  for (let left = count; left > 0; left -= chunk.length) await file.write(chunk, 0, Math.min(left, chunk.length))
+  await file.sync()
+  await file.close()
+}
