@@ -124,7 +124,11 @@ export class GromaEngine {
   caption(
     perception: Perception,
     boxes: readonly BoxCxcywh[],
-    options: { detail: 'brief' | 'detailed'; onCaption?: (box: number, caption: Caption) => void } & Cancellable,
+    options: {
+      detail: 'brief' | 'detailed'
+      maxNewTokens?: number
+      onCaption?: (box: number, caption: Caption) => void
+    } & Cancellable,
   ): Promise<Caption[]> {
     return this.#inTurn(async () => {
       const query = options.detail === 'brief' ? queries.captionBrief() : queries.captionDetailed()
@@ -139,7 +143,7 @@ export class GromaEngine {
           }
           const all = await this.#generate(perception, selection, query, {
             referRegions: batch.map(({ region }) => [region]),
-            maxNewTokens: maxNewTokens.caption,
+            maxNewTokens: options.maxNewTokens ?? maxNewTokens.caption,
             signal: options.signal,
             onToken: (place, generated) => {
               if (generated.stopReason !== 'length') finish(place, generated)
