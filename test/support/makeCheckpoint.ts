@@ -83,7 +83,7 @@ interface StoredTensor {
 }
 
 /** The second name of a tensor of the detector's heads, if it has one. */
-function aliasOf(name: string): string | null {
+export function aliasOf(name: string): string | null {
   const alias = name.replace(/^(perceiver\.ddetr_transformer\.)(bbox_embed|class_embed)/, '$1decoder.$2')
   return alias === name ? null : alias
 }

@@ -1,5 +1,5 @@
 /** MurmurHash3's finaliser on 32-bit integers. */
-function fmix32(value: number): number {
+export function mixed(value: number): number {
   let h = value
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
@@ -12,6 +12,9 @@ function fnv1a32(text: string): number {
   for (const byte of new TextEncoder().encode(text)) h = Math.imul(h ^ byte, 0x01000193)
   return h >>> 0
 }
+
+/** Where the formula starts to count for one tensor. */
+export const formulaStart = (seed: number | string, name: string): number => fnv1a32(`${seed}:${name}`)
 
 /**
  * A tensor of the reference models, from nothing:
@@ -27,9 +30,9 @@ export function formulaTensor(
 ): Float32Array {
   const values = new Float32Array(shape.reduce((product, extent) => product * extent, 1))
   const levels = Float32Array.from({ length: 64 }, (_, level) => ((level - 32) / 32) * scale + offset)
-  let state = fnv1a32(`${seed}:${name}`)
+  let state = formulaStart(seed, name)
   for (let i = 0; i < values.length; i++) {
-    values[i] = levels[fmix32(state) >>> 26]!
+    values[i] = levels[mixed(state) >>> 26]!
     state = (state + 0x9e3779b9) | 0
   }
   return values

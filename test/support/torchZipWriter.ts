@@ -153,6 +153,65 @@ export function zipBytes(
   return Buffer.concat([...body, end])
 }
 
+/** Headers of a zip64 of stored entries that is written piece by piece: an entry's header follows its data's checksum. */
+export class ZipHeaders {
+  /** where the next header goes */
+  position = 0
+  readonly #central: Buffer[] = []
+  #count = 0
+
+  /** @returns where the entry's header and data go, and `end`, which makes the header. Entries stay under 4 GiB. */
+  begin(name: string, bytes: number): { offset: number; dataOffset: number; end(crc: number): Buffer } {
+    const offset = this.position
+    const nameBytes = Buffer.from(name)
+    const padding = (64 - ((offset + 30 + nameBytes.length + 4) % 64)) % 64
+    const extra = Buffer.concat([Buffer.from('FB'), Buffer.from([padding, 0]), Buffer.alloc(padding, 'Z')])
+    const dataOffset = offset + 30 + nameBytes.length + extra.length
+    this.position = dataOffset + bytes
+    this.#count++
+    const end = (crc: number) => {
+      const shared = Buffer.alloc(26)
+      shared.writeUInt16LE(45, 0)
+      shared.writeUInt32LE(crc, 10)
+      shared.writeUInt32LE(bytes, 14)
+      shared.writeUInt32LE(bytes, 18)
+      shared.writeUInt16LE(nameBytes.length, 22)
+      const local = Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), shared, nameBytes, extra])
+      local.writeUInt16LE(extra.length, 28)
+      const wide = Buffer.concat([Buffer.from([1, 0, 24, 0]), uint64(bytes, bytes, offset)])
+      const central = Buffer.concat([
+        Buffer.from('PK\x01\x02', 'latin1'),
+        Buffer.from([45, 0]),
+        shared,
+        Buffer.alloc(14),
+      ])
+      central.fill(0xff, 20, 28)
+      central.writeUInt16LE(wide.length, 30)
+      central.fill(0xff, 42, 46)
+      this.#central.push(central, nameBytes, wide)
+      return local
+    }
+    return { offset, dataOffset, end }
+  }
+
+  /** What comes after the last entry's data. */
+  directory(): Buffer {
+    const directory = Buffer.concat(this.#central)
+    const start = this.position
+    const record = [uint64(44), Buffer.from([45, 0, 45, 0]), Buffer.alloc(8)]
+    const ends = uint64(this.#count, this.#count, directory.length, start)
+    const locator = [Buffer.alloc(4), uint64(start + directory.length), Buffer.from([1, 0, 0, 0])]
+    const end = Buffer.alloc(18)
+    end.fill(0xff, 4, 16)
+    return Buffer.concat([
+      directory,
+      ...[Buffer.from('PK\x06\x06', 'latin1'), ...record, ends],
+      ...[Buffer.from('PK\x06\x07', 'latin1'), ...locator],
+      ...[Buffer.from('PK\x05\x06', 'latin1'), end],
+    ])
+  }
+}
+
 function uint64(...values: number[]): Buffer {
   const bytes = Buffer.alloc(values.length * 8)
   values.forEach((value, index) => {

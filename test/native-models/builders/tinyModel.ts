@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { convertCheckpoint } from '../../../native-models/builders/buildModel.ts'
+import { gromaTensors } from '../../support/gromaTensors.ts'
 import { makeCheckpointFromWeights } from '../../support/makeCheckpoint.ts'
 import { referenceTokenizerDir } from '../../support/referenceCases.ts'
 import type { ReferenceWeights } from '../../support/referenceWeights.ts'
@@ -89,124 +90,24 @@ export function tinyConfig({ levels, llmHeads, kvHeads, tied }: TinyShape) {
   }
 }
 
-/** Names and shapes of all tensors of a tiny model, with values that keep activations of ordinary size. */
+/** Names, shapes and values of all tensors of a tiny model. */
 export function tinyWeights({ levels, llmHeads, kvHeads, tied }: TinyShape): ReferenceWeights {
-  const tensors: ReferenceWeights['tensors'] = []
-  const add = (name: string, shape: number[], scale: number, offset = 0) => tensors.push({ name, shape, scale, offset })
-  const linear = (
-    name: string,
-    outputs: number,
-    inputs: number,
-    { bias = true, kernel = [] as number[], scale = 1 } = {},
-  ) => {
-    const taps = kernel.reduce((product, n) => product * n, 1)
-    const power = 2 ** Math.round(Math.log2((1.7 * scale) / Math.sqrt(inputs * taps)))
-    add(`${name}.weight`, [outputs, inputs, ...kernel], power)
-    if (bias) add(`${name}.bias`, [outputs], 0.125)
-  }
-  const norm = (name: string, width: number, bias = true) => {
-    add(`${name}.weight`, [width], 0.5, 1)
-    if (bias) add(`${name}.bias`, [width], 0.125)
-  }
-
-  const vision = 'perceiver.vis_encoder'
-  add(`${vision}.embeddings.cls_token`, [1, 1, VISION], 0.5)
-  add(`${vision}.embeddings.mask_token`, [1, VISION], 0.5)
-  add(`${vision}.embeddings.position_embeddings`, [1, GRID * GRID + 1, VISION], 1)
-  linear(`${vision}.embeddings.patch_embeddings.projection`, VISION, 3, { kernel: [PATCH, PATCH] })
-  for (let layer = 0; layer < VISION_LAYERS; layer++) {
-    const at = `${vision}.encoder.layer.${layer}`
-    for (const name of ['query', 'key', 'value']) linear(`${at}.attention.attention.${name}`, VISION, VISION)
-    linear(`${at}.attention.output.dense`, VISION, VISION)
-    linear(`${at}.mlp.fc1`, VISION * 1.5, VISION)
-    linear(`${at}.mlp.fc2`, VISION, VISION * 1.5)
-    for (const part of [1, 2]) {
-      norm(`${at}.norm${part}`, VISION)
-      add(`${at}.layer_scale${part}.lambda1`, [VISION], 0.25, 0.5)
-    }
-  }
-  norm(`${vision}.layernorm`, VISION)
-
-  const detector = 'perceiver.ddetr_transformer'
-  const d = DETECTOR
-  add(`${detector}.level_embed`, [levels, d], 0.5)
-  add(`${detector}.query_position_embeddings.weight`, [QUERIES, d], 1)
-  const deformable = (at: string, { heads, points }: { heads: number; points: number }) => {
-    linear(`${at}.sampling_offsets`, heads * levels * points * 2, d)
-    linear(`${at}.attention_weights`, heads * levels * points, d)
-    linear(`${at}.value_proj`, d, d)
-    linear(`${at}.output_proj`, d, d)
-  }
-  const feedForward = (at: string, ffn: number) => {
-    linear(`${at}.fc1`, ffn, d)
-    linear(`${at}.fc2`, d, ffn)
-    norm(`${at}.self_attn_layer_norm`, d)
-    norm(`${at}.final_layer_norm`, d)
-  }
-  for (let layer = 0; layer < ENCODER.layers; layer++) {
-    deformable(`${detector}.encoder.layers.${layer}.self_attn`, ENCODER)
-    feedForward(`${detector}.encoder.layers.${layer}`, ENCODER.ffn)
-  }
-  for (let layer = 0; layer < DECODER.layers; layer++) {
-    const at = `${detector}.decoder.layers.${layer}`
-    for (const name of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) linear(`${at}.self_attn.${name}`, d, d)
-    deformable(`${at}.encoder_attn`, DECODER)
-    norm(`${at}.encoder_attn_layer_norm`, d)
-    feedForward(at, DECODER.ffn)
-    linear(`${detector}.class_embed_coco.${layer}`, 1, d)
-    linear(`${detector}.class_embed_sa1b.${layer}`, 1, d)
-  }
-  linear(`${detector}.class_embed_enc`, 1, d)
-  for (let layer = 0; layer <= DECODER.layers; layer++) {
-    linear(`${detector}.bbox_embed.${layer}.layers.0`, 40, d)
-    linear(`${detector}.bbox_embed.${layer}.layers.1`, 40, 40)
-    linear(`${detector}.bbox_embed.${layer}.layers.2`, 4, 40)
-  }
-  linear(`${detector}.enc_output`, d, d)
-  norm(`${detector}.enc_output_norm`, d)
-  linear(`${detector}.pos_trans`, 2 * d, 2 * d)
-  norm(`${detector}.pos_trans_norm`, 2 * d)
-  for (let index = 0; index < levels; index++) {
-    const at = `perceiver.input_proj.${index}`
-    const kind = levels === 1 ? 1 : levels - 1 - index
-    linear(`${at}.0`, d, VISION, { kernel: kind === 0 ? [3, 3] : [1, 1] })
-    norm(`${at}.1`, d)
-  }
-
-  linear('img_txt_bridge.0', LLM, VISION * 4)
-  linear('img_txt_bridge.2', LLM, LLM)
-  for (let level = 0; level < 3; level++) {
-    linear(`region_encoder.mlvl_fuse.input_conv.${level}`, VISION, VISION + 2, { kernel: [1, 1] })
-    linear(`region_encoder.roi_align.pconvs.${level}`, VISION, VISION, { kernel: [3, 3] })
-  }
-  for (let round = 0; round < 5; round++) {
-    linear(`region_encoder.mlvl_fuse.fuse_convs.${round}.conv`, VISION, VISION, { kernel: [3, 3], bias: false })
-    norm(`region_encoder.mlvl_fuse.fuse_convs.${round}.gn`, VISION)
-  }
-  linear('region_encoder.roi_align.flatten_linear', REGION, VISION * BINS * BINS)
-  linear('region_encoder.roi_align.pos_embedd.0', 32, 4)
-  norm('region_encoder.roi_align.pos_embedd.2', 32)
-  linear('region_encoder.roi_align.pos_embedd.3', REGION, 32)
-  norm('region_encoder.roi_align.pos_embedd.5', REGION)
-  linear('region_encoder.roi_align.updims', LLM, REGION)
-
-  add('llm.model.embed_tokens.weight', [VOCABULARY, LLM], 1)
-  for (let layer = 0; layer < LLM_LAYERS; layer++) {
-    const at = `llm.model.layers.${layer}`
-    linear(`${at}.self_attn.q_proj`, llmHeads * LLM_HEAD, LLM, { bias: false })
-    linear(`${at}.self_attn.k_proj`, kvHeads * LLM_HEAD, LLM, { bias: false })
-    linear(`${at}.self_attn.v_proj`, kvHeads * LLM_HEAD, LLM, { bias: false })
-    linear(`${at}.self_attn.o_proj`, LLM, llmHeads * LLM_HEAD, { bias: false })
-    linear(`${at}.mlp.gate_proj`, LLM_FFN, LLM, { bias: false })
-    linear(`${at}.mlp.up_proj`, LLM_FFN, LLM, { bias: false })
-    linear(`${at}.mlp.down_proj`, LLM, LLM_FFN, { bias: false })
-    norm(`${at}.input_layernorm`, LLM, false)
-    norm(`${at}.post_attention_layernorm`, LLM, false)
-  }
-  norm('llm.model.norm', LLM, false)
-  if (!tied) linear('llm.lm_head', VOCABULARY, LLM, { bias: false, scale: 2 })
-  linear('extra_lm_head', NEW_TOKENS, LLM, { bias: false, scale: 2 })
-  add('new_input_embs.weight', [NEW_TOKENS, LLM], 1)
+  const tensors = gromaTensors({
+    vision: { width: VISION, layers: VISION_LAYERS, mlp: VISION * 1.5, patch: PATCH, storedGrid: GRID },
+    detector: { width: DETECTOR, levels, queries: QUERIES, boxHidden: 40, encoder: ENCODER, decoder: DECODER },
+    llm: {
+      width: LLM,
+      heads: llmHeads,
+      kvHeads,
+      headSize: LLM_HEAD,
+      layers: LLM_LAYERS,
+      ffn: LLM_FFN,
+      vocabulary: VOCABULARY,
+      newTokens: NEW_TOKENS,
+      tied,
+    },
+    region: { width: REGION, positionHidden: 32, bins: BINS },
+  })
   return { seed: 11, tensors }
 }
 
