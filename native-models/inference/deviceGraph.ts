@@ -1,6 +1,22 @@
+import type { GraphName } from '../builders/modelFiles.ts'
+import type { GromaConfig } from '../groma/config.ts'
 import { int, ints } from '../onnx/attributes.ts'
 import { decodeModel } from '../onnx/decode.ts'
 import { ELEMENT_TYPE, encodeModel, type ModelRecord, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+
+/** Graphs that lose nothing in float16: what selects and places boxes needs float32. */
+export const RUNS_IN_HALF = { 'vision-encoder': true, 'image-tokens': true, 'region-maps': true } as const
+
+/** Widths of the heads of the MultiHeadAttention nodes of a model's graphs. */
+export function headSizesOf({
+  vision,
+  detector,
+}: Pick<GromaConfig, 'vision' | 'detector'>): Partial<Record<GraphName, number>> {
+  return {
+    'vision-encoder': vision.hiddenSize / vision.headCount,
+    'proposal-head': detector.hiddenSize / detector.decoderHeadCount,
+  }
+}
 
 export interface DeviceGraphOptions {
   /** float16 arithmetic: weights are cast once, when the graph is loaded; what goes in and comes out stays float32 */

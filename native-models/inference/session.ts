@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { env, InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node'
 import { GromaError } from '../errors.ts'
 
@@ -25,9 +26,8 @@ export interface GraphInput {
   shape: readonly (number | string)[]
 }
 
-/** One graph, loaded and ready. `run` blocks the thread while it computes and cannot be interrupted. */
+/** One graph. `run` blocks the thread while it computes and cannot be interrupted. */
 export interface GraphSession {
-  readonly inputs: readonly GraphInput[]
   /**
    * Runs the graph. Inputs are not copied.
    * @throws GromaError OUT_OF_MEMORY, ENGINE_FAULT when the runtime fails
@@ -39,6 +39,8 @@ export interface GraphSession {
 export interface SessionOptions {
   /** The processor by default. Another provider must take every node, or the graph is refused. */
   provider?: ProviderName
+  /** Leaves to the processor what another provider has no kernel for. */
+  mixed?: boolean
   /** The graph, instead of what the file says; weights still lie beside that file. */
   model?: Uint8Array
   /** Writes the graph as the runtime made it for this machine, weights laid out for its kernels, in a file beside. */
@@ -46,7 +48,7 @@ export interface SessionOptions {
 }
 
 /** @throws GromaError MODEL_INVALID when the runtime refuses the file, OUT_OF_MEMORY */
-async function open(path: string, threads: number, options: SessionOptions = {}): Promise<GraphSession> {
+async function open(path: string, threads: number, options: SessionOptions = {}): Promise<OpenGraph> {
   const settings = sessionOptions(path, threads, options)
   try {
     const { model } = options
@@ -60,7 +62,8 @@ async function open(path: string, threads: number, options: SessionOptions = {})
 }
 export const GraphSession = { open }
 
-class OpenGraph implements GraphSession {
+/** A graph that is loaded and ready. */
+export class OpenGraph implements GraphSession {
   readonly #session: InferenceSession
   readonly #path: string
 
@@ -93,10 +96,10 @@ class OpenGraph implements GraphSession {
 function sessionOptions(
   path: string,
   threads: number,
-  { provider = 'cpu', model, saveTo }: SessionOptions,
+  { provider = 'cpu', mixed = false, model, saveTo }: SessionOptions,
 ): InferenceSession.SessionOptions {
   const session: Record<string, unknown> = { intra_op: { allow_spinning: '0' } }
-  if (provider !== 'cpu') session.disable_cpu_ep_fallback = '1'
+  if (provider !== 'cpu' && !mixed) session.disable_cpu_ep_fallback = '1'
   if (model) session.model_external_initializers_file_folder_path = dirname(path)
   if (saveTo) {
     session.optimized_model_external_initializers_file_name = saveTo.dataFile
@@ -113,6 +116,13 @@ function sessionOptions(
     ...(saveTo ? { optimizedModelFilePath: saveTo.path } : {}),
     extra: { session },
   }
+}
+
+/** Where onnxruntime looks for its CUDA half: `npm run setup:cuda` puts it there. */
+export function cudaLibrary(): string {
+  const main = createRequire(import.meta.url).resolve('onnxruntime-node')
+  const name = process.platform === 'win32' ? 'onnxruntime_providers_cuda.dll' : 'libonnxruntime_providers_cuda.so'
+  return join(dirname(main), '..', 'bin', 'napi-v6', process.platform, process.arch, name)
 }
 
 /** The providers that this platform's onnxruntime has, the processor first; whether they run here is another matter. */

@@ -1,0 +1,139 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type GraphName, graphFile } from '../builders/modelFiles.ts'
+import { GromaError } from '../errors.ts'
+import { deviceGraph } from './deviceGraph.ts'
+import type { Place, Placement } from './placement.ts'
+import { type Feeds, GraphSession, type Tensor } from './session.ts'
+
+/** What is needed to open any graph of an engine folder. */
+export interface GraphSource {
+  dir: string
+  threads: number
+  placement: Placement
+  headSizes: Partial<Record<GraphName, number>>
+  /** The graph with its weights laid out for this machine; null where that was not made. */
+  prepacked: (graph: GraphName) => string | null
+  /** Told when a device fails and the processor goes on. */
+  onWarning: (message: string) => void
+  /** Why devices are no longer used; set by the first that fails. */
+  deviceFault: { reason: string | null }
+}
+
+/**
+ * Opens a graph where it has its place. A device that refuses it, fails in a run or puts out numbers that are none is not
+ * used again: the processor takes over, and computes that run anew.
+ * @throws GromaError MODEL_INVALID, OUT_OF_MEMORY
+ */
+export async function openGraph(source: GraphSource, graph: GraphName): Promise<GraphSession> {
+  const place = source.placement[graph]
+  if (!place || place.provider === 'cpu' || source.deviceFault.reason !== null) return openOnCpu(source, graph)
+  try {
+    return new DeviceSession(source, graph, await openOnDevice(source, graph, place), place)
+  } catch (error) {
+    return giveUpDevice(source, graph, place, (error as Error).message)
+  }
+}
+
+function openOnCpu({ dir, threads, prepacked }: GraphSource, graph: GraphName): Promise<GraphSession> {
+  return GraphSession.open(prepacked(graph) ?? join(dir, graphFile(graph)), threads)
+}
+
+/** A graph in the form and the arithmetic of its place. */
+export async function openOnDevice(
+  { dir, threads, headSizes }: Pick<GraphSource, 'dir' | 'threads' | 'headSizes'>,
+  graph: GraphName,
+  { provider, half }: Place,
+) {
+  const path = join(dir, graphFile(graph))
+  const model = deviceGraph(await readFile(path), { half, headSize: headSizes[graph] ?? 0 })
+  // The decoder computes shapes of what it is given, which every provider leaves to the processor.
+  return GraphSession.open(path, threads, { provider, mixed: graph === 'decoder', model })
+}
+
+function giveUpDevice(source: GraphSource, graph: GraphName, { provider }: Place, reason: string) {
+  if (source.deviceFault.reason === null) {
+    source.deviceFault.reason = `${provider} failed at ${graph}: ${reason}`
+    source.onWarning(`${source.deviceFault.reason}; the CPU goes on until the model is loaded again`)
+  }
+  return openOnCpu(source, graph)
+}
+
+class DeviceSession implements GraphSession {
+  readonly #source: GraphSource
+  readonly #graph: GraphName
+  readonly #place: Place
+  #session: GraphSession
+  #onDevice = true
+
+  constructor(source: GraphSource, graph: GraphName, session: GraphSession, place: Place) {
+    this.#source = source
+    this.#graph = graph
+    this.#place = place
+    this.#session = session
+  }
+
+  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
+    const { reason } = this.#source.deviceFault
+    if (this.#onDevice && reason === null) {
+      try {
+        const outputs = await this.#session.run(feeds)
+        requireFinite(outputs)
+        return outputs
+      } catch (error) {
+        await this.#leaveDevice((error as Error).message)
+      }
+    } else if (this.#onDevice) await this.#leaveDevice(reason ?? '')
+    return this.#session.run(feeds)
+  }
+
+  release(): Promise<void> {
+    return this.#session.release()
+  }
+
+  async #leaveDevice(reason: string): Promise<void> {
+    this.#onDevice = false
+    const lost = this.#session
+    this.#session = await giveUpDevice(this.#source, this.#graph, this.#place, reason)
+    await lost.release().catch(() => {}) // of a device that is gone
+  }
+}
+
+function requireFinite(outputs: Record<string, Tensor>): void {
+  for (const [name, { data }] of Object.entries(outputs)) {
+    if (data instanceof Float32Array && !data.every(Number.isFinite)) {
+      throw new GromaError('NUMERIC_FAULT', `${name} holds numbers that are not finite`)
+    }
+  }
+}
+
+/** A graph that is opened by its first run, or ahead of it. */
+export class DeferredSession implements GraphSession {
+  readonly #open: () => Promise<GraphSession>
+  #opened: Promise<GraphSession> | null = null
+
+  constructor(open: () => Promise<GraphSession>) {
+    this.#open = open
+  }
+
+  /** Opens the graph unless that was done; a failure is tried again by the next. @throws GromaError MODEL_INVALID, OUT_OF_MEMORY */
+  async ready(): Promise<GraphSession> {
+    this.#opened ??= this.#open()
+    try {
+      return await this.#opened
+    } catch (error) {
+      this.#opened = null
+      throw error
+    }
+  }
+
+  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
+    return (await this.ready()).run(feeds)
+  }
+
+  async release(): Promise<void> {
+    const opened = this.#opened
+    this.#opened = null
+    await (await opened?.catch(() => null))?.release()
+  }
+}

@@ -1,0 +1,78 @@
+import { z } from 'zod'
+import { GRAPHS, type GraphName } from '../builders/modelFiles.ts'
+import { PROVIDERS, type ProviderName } from './session.ts'
+
+/** Where a graph runs, and in which arithmetic. A graph without a place runs on the processor. */
+export interface Place {
+  provider: ProviderName
+  half: boolean
+}
+export type Placement = Partial<Record<GraphName, Place>>
+
+/** One graph of the real model, tried on a provider. */
+export const GraphTrial = z.object({
+  graph: z.enum(GRAPHS),
+  half: z.boolean(),
+  /** of one run, after a first; null where it did not come to that */
+  seconds: z.number().nullable(),
+  /** of the same run on the processor */
+  cpuSeconds: z.number(),
+  /** why the graph cannot run there; null when it can */
+  refusal: z.string().nullable(),
+})
+export type GraphTrial = z.infer<typeof GraphTrial>
+
+/** What came of trying a provider on a machine with a model. */
+export const ProviderTrial = z.object({
+  provider: z.enum(PROVIDERS),
+  /** why the provider cannot be used at all; null when it can */
+  refusal: z.string().nullable(),
+  graphs: z.array(GraphTrial),
+})
+export type ProviderTrial = z.infer<typeof ProviderTrial>
+
+/** A provider must be so many times as fast as the processor: otherwise data's way there and back is not worth it. */
+export const MARGIN = 1.25
+
+/**
+ * The places that a trial earns: each graph where it is fastest.
+ * @param always takes the provider wherever it runs right, even where the processor is faster
+ */
+export function placementOf(trial: ProviderTrial, { always = false } = {}): Placement {
+  const placement: Placement = {}
+  if (trial.refusal !== null) return placement
+  for (const graph of GRAPHS) {
+    const best = trial.graphs
+      .filter((one) => one.graph === graph && one.refusal === null && one.seconds !== null)
+      .sort((a, b) => a.seconds! - b.seconds!)[0]
+    if (best && (always || best.seconds! * MARGIN < best.cpuSeconds)) {
+      placement[graph] = { provider: trial.provider, half: best.half }
+    }
+  }
+  return placement
+}
+
+/** Seconds that the placed graphs save over the processor: what providers are compared by. */
+export function secondsSaved(trial: ProviderTrial, placement: Placement): number {
+  return trial.graphs.reduce((sum, { graph, half, seconds, cpuSeconds }) => {
+    const placed = placement[graph]
+    return placed && placed.half === half ? sum + cpuSeconds - seconds! : sum
+  }, 0)
+}
+
+/** A trial in one sentence. */
+export function verdictOf(trial: ProviderTrial): string {
+  if (trial.refusal !== null) return trial.refusal
+  const refused = trial.graphs.filter(({ refusal }) => refusal !== null)
+  const placed = Object.keys(placementOf(trial))
+  const slower = trial.graphs.filter(({ graph, refusal }) => refusal === null && !placed.includes(graph))
+  const parts = [
+    ...(placed.length > 0 ? [`faster at ${placed.join(', ')}`] : []),
+    ...slower.map(({ graph, half, seconds, cpuSeconds }) => {
+      const how = `${seconds!.toPrecision(2)} s against ${cpuSeconds.toPrecision(2)} s on the CPU`
+      return `not fast enough at ${graph}${half ? ' in float16' : ''} (${how})`
+    }),
+    ...refused.map(({ graph, half, refusal }) => `${graph}${half ? ' in float16' : ''}: ${refusal}`),
+  ]
+  return parts.join('; ')
+}

@@ -1,0 +1,172 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { dataFile, GRAPHS, type GraphName, graphFile } from '../builders/modelFiles.ts'
+import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
+import { asGromaError, GromaError } from '../errors.ts'
+import { decodeOutline } from '../onnx/proto.ts'
+import { damageOf, FileRecord, recordFile } from './fileRecord.ts'
+import { cpuKey } from './machine.ts'
+import { GraphSession } from './session.ts'
+
+/**
+ * Weights as the kernels of this very processor want them, made once and then mapped into memory: a large model is there in
+ * seconds, and its weights are the system's page cache instead of the process's own memory. The engine folder stays as it is.
+ */
+
+/** Raised when session options change what the runtime makes of a graph. */
+const FORMAT = 1
+/** Models of less load in a fraction of a second anyway. */
+const WORTH_BYTES = 256 << 20
+const RECORD = 'prepacked.json'
+/** Laid-out weights lie beside the plain ones, which the runtime wants as well. */
+const GROWTH = 2.1
+
+const Prepacked = z.object({ graphs: z.array(z.enum(GRAPHS)), files: z.array(FileRecord) })
+
+export interface PrepackInput {
+  modelDir: string
+  /** the application's cache */
+  cacheDir: string
+  /** those that run on the processor */
+  graphs: readonly GraphName[]
+}
+
+/** Whether laying out a model's weights pays. */
+export function isWorthPrepacking({ files }: EngineManifest): boolean {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0) >= WORTH_BYTES
+}
+
+/**
+ * The folder with the laid-out graphs of a model for this machine, or why there is none: never made, or damaged.
+ * Costs a few hundredths of a second, whatever the size: see `damageOf` for what it cannot notice.
+ */
+export async function findPrepacked(input: PrepackInput): Promise<{ dir: string | null; reason: string }> {
+  const { modelHash } = await readManifest(input.modelDir)
+  const dir = folderOf(input, modelHash)
+  if (!existsSync(dir)) return { dir: null, reason: 'not made yet' }
+  try {
+    const { files } = Prepacked.parse(JSON.parse(await readFile(join(dir, RECORD), 'utf8')))
+    for (const file of files) {
+      const damage = await damageOf(join(dir, file.name), file)
+      if (damage !== null) return { dir: null, reason: damage }
+    }
+    return { dir, reason: '' }
+  } catch (error) {
+    return { dir: null, reason: (error as Error).message }
+  }
+}
+
+/**
+ * Lays out the weights of a model's graphs for this machine: written beside, flushed, renamed; folders of other keys (another
+ * processor, runtime or choice of graphs) are removed. Takes as much memory as the model: for a process of its own.
+ * @returns the folder
+ * @throws GromaError DISK_FULL before anything is written or in the middle, nothing stays; MODEL_INVALID
+ */
+export async function makePrepacked(
+  input: PrepackInput,
+  { threads, onProgress }: { threads: number; onProgress: (graph: GraphName, fraction: number) => void },
+): Promise<string> {
+  const { modelDir, graphs } = input
+  const manifest = await readManifest(modelDir)
+  const target = folderOf(input, manifest.modelHash)
+  const parent = join(target, '..')
+  const partial = join(parent, `.${process.pid}-${randomBytes(4).toString('hex')}.partial`)
+  const sizes = new Map(manifest.files.map(({ path, bytes }) => [path, bytes]))
+  const bytesOf = (graph: GraphName) => sizes.get(dataFile(graph)) ?? 0
+  const total = graphs.reduce((sum, graph) => sum + bytesOf(graph), 0)
+  try {
+    await mkdir(parent, { recursive: true })
+    await removeOthers(parent)
+    await requireRoom(parent, total * GROWTH)
+    await mkdir(partial)
+    const files: FileRecord[] = []
+    let done = 0
+    for (const graph of graphs) {
+      onProgress(graph, done / total)
+      await prepackGraph(modelDir, partial, graph, threads)
+      for (const name of [graphFile(graph), dataFile(graph)]) {
+        if (!existsSync(join(partial, name))) continue // a graph of small weights needs no file for them
+        await flush(join(partial, name))
+        files.push(await recordFile(join(partial, name), name, () => onProgress(graph, done / total)))
+      }
+      done += bytesOf(graph)
+    }
+    await writeFile(join(partial, RECORD), JSON.stringify({ graphs, files }), { flush: true })
+    await rename(partial, target)
+    return target
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true })
+    if (existsSync(target)) return target // another process was faster: its folder is as good
+    // The runtime says "Failed to write" of a full disk, and of nothing else.
+    const code = /failed to write/i.test((error as Error).message) ? 'DISK_FULL' : null
+    throw code
+      ? new GromaError(code, `${parent}: the disk is full`, { cause: error })
+      : asGromaError(error, 'MODEL_INVALID', modelDir)
+  }
+}
+
+/** One graph, saved and opened again: what the runtime cannot read is not kept. */
+async function prepackGraph(modelDir: string, folder: string, graph: GraphName, threads: number): Promise<void> {
+  const saveTo = { path: join(folder, graphFile(graph)), dataFile: dataFile(graph) }
+  const session = await GraphSession.open(join(modelDir, graphFile(graph)), threads, { saveTo })
+  await session.release()
+  await requireWhole(folder, graph)
+  await (await GraphSession.open(saveTo.path, threads)).release()
+}
+
+/** @throws GromaError DISK_FULL when the runtime could not write all that it announced */
+async function requireWhole(folder: string, graph: GraphName): Promise<void> {
+  const { externalTensors } = decodeOutline(await readFile(join(folder, graphFile(graph))))
+  const needed = externalTensors.reduce((end, { offset, length }) => Math.max(end, offset + length), 0)
+  if (needed === 0) return
+  const file = await open(join(folder, dataFile(graph)), 'r')
+  try {
+    const { size } = await file.stat()
+    if (size < needed) throw new GromaError('DISK_FULL', `${folder}: only ${size} of ${needed} bytes could be written`)
+  } finally {
+    await file.close()
+  }
+}
+
+function folderOf({ cacheDir, graphs }: PrepackInput, modelHash: string): string {
+  const key = createHash('sha256')
+    .update([FORMAT, cpuKey(), ...graphs].join('\n'))
+    .digest('hex')
+  return join(cacheDir, 'prepacked', modelHash.slice(0, 16), key.slice(0, 16))
+}
+
+/** Folders of other keys, and what was being written by processes that are gone. */
+async function removeOthers(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const pid = /^\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
+    if (pid === undefined || !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
+
+async function requireRoom(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder)
+  if (bavail * bsize >= bytes) return
+  const gigabytes = (value: number) => `${(value / 2 ** 30).toFixed(1)} GiB`
+  throw new GromaError('DISK_FULL', `${folder}: ${gigabytes(bytes)} are needed, ${gigabytes(bavail * bsize)} are free`)
+}
+
+async function flush(path: string): Promise<void> {
+  const file = await open(path, 'r+')
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
