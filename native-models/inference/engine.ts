@@ -9,17 +9,18 @@ import { type GroundedAnswer, readAnswer, readPartialText } from './answers.ts'
 import { groupForCaptions } from './captions.ts'
 import { type Generated, generate, type StopReason } from './generate.ts'
 import { ImageMemory, type Perception, type Resize } from './imageMemory.ts'
-import { type LoadedModel, loadModel } from './loadModel.ts'
+import { type LoadedModel, type LoadOptions, loadModel } from './loadModel.ts'
 import { embedStretch, splitPrompt } from './promptEmbedding.ts'
 import { boxAt, regionList, type SelectedRegion } from './proposals.ts'
-import { physicalCores } from './session.ts'
+import { type ProviderName, physicalCores } from './session.ts'
 import { runTrace, type Trace, type TraceInput } from './trace.ts'
 
 export interface EngineInfo {
   /** the checkpoint's name */
   name: string
   modelHash: string
-  provider: 'cpu'
+  /** what runs the vision encoder */
+  provider: ProviderName
   threads: number
   maxRegions: number
   /** boxes that the proposer puts out */
@@ -31,7 +32,7 @@ export interface EngineInfo {
   scoreThreshold: number
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends Pick<LoadOptions, 'placement' | 'prepackedDir' | 'deferred' | 'onWarning'> {
   /** physical cores by default: more are slower */
   threads?: number
   /** what may be kept about images that have been seen */
@@ -77,13 +78,13 @@ export class GromaEngine {
    * @throws GromaError MODEL_INVALID, CONFIG_INVALID or TOKENIZER_INVALID naming the file, CANCELLED
    */
   static async open(modelDir: string, options: OpenOptions = {}): Promise<GromaEngine> {
-    const { threads = physicalCores(), signal, onProgress } = options
-    const model = await loadModel(modelDir, { threads, signal, onProgress })
+    const { threads = physicalCores(), placement } = options
+    const model = await loadModel(modelDir, { ...options, threads })
     const { manifest, config, facts } = model
     const info: EngineInfo = {
       name: manifest.createdFrom || basename(modelDir),
       modelHash: manifest.modelHash,
-      provider: 'cpu',
+      provider: placement?.['vision-encoder']?.provider ?? 'cpu',
       threads,
       maxRegions: config.maxRegions,
       proposalCount: config.detector.proposalCount,
@@ -93,6 +94,11 @@ export class GromaEngine {
       scoreThreshold: config.scoreThreshold,
     }
     return new GromaEngine(model, info, options.memoryLimitBytes ?? Math.min(2 * GIGABYTE, totalmem() / 4))
+  }
+
+  /** Opens the graphs that loading deferred, one a turn, between other calls. @throws GromaError MODEL_INVALID, OUT_OF_MEMORY, CANCELLED */
+  openRest(signal?: AbortSignal): Promise<void> {
+    return this.#model.openRest(signal)
   }
 
   /**

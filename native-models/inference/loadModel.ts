@@ -15,8 +15,12 @@ import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { type PixelSettings, readPixelSettings } from '../preprocess/pixels.ts'
 import { type GromaTokenizer, loadTokenizer } from '../preprocess/tokenizer.ts'
+import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
+import { nextTurn } from './generate.ts'
 import { LanguageModel } from './languageModel.ts'
+import { DeferredSession, type GraphSource, openGraph } from './openGraph.ts'
+import type { Placement } from './placement.ts'
 import { GraphSession } from './session.ts'
 
 /** Everything of an engine folder, in memory. */
@@ -31,11 +35,21 @@ export interface LoadedModel {
   /** The vision encoder with all its hidden states, loaded when first asked for. */
   allStates: () => Promise<GraphSession>
   language: LanguageModel
+  /** Opens the graphs that wait for their first use, one a turn. @throws GromaError MODEL_INVALID, OUT_OF_MEMORY, CANCELLED */
+  openRest: (signal?: AbortSignal) => Promise<void>
   close: () => Promise<void>
 }
 
 export interface LoadOptions {
   threads: number
+  /** where graphs run; on the processor by default */
+  placement?: Placement | undefined
+  /** the folder with graphs laid out for this machine, see prepack.ts */
+  prepackedDir?: string | null | undefined
+  /** Only what proposals need is opened at once, the rest by its first use or `openRest`. */
+  deferred?: boolean | undefined
+  /** told when a device fails and the processor goes on */
+  onWarning?: ((message: string) => void) | undefined
   signal?: AbortSignal | undefined
   /** which graph is being loaded, and the share of them that is done, 0..1 */
   onProgress?: ((step: string, fraction: number) => void) | undefined
@@ -45,7 +59,8 @@ export interface LoadOptions {
  * Opens an engine folder: all files against the manifest (sizes, not hashes), then tokenizer and graphs.
  * @throws GromaError MODEL_INVALID naming the file, CANCELLED between two graphs
  */
-export async function loadModel(dir: string, { threads, signal, onProgress }: LoadOptions): Promise<LoadedModel> {
+export async function loadModel(dir: string, options: LoadOptions): Promise<LoadedModel> {
+  const { threads, placement = {}, prepackedDir = null, deferred = false, signal, onProgress } = options
   const manifest = await readManifest(dir)
   const [problem] = await verifyModel(dir, { hashes: false, ...(signal ? { signal } : {}) })
   if (problem) throw new GromaError('MODEL_INVALID', `${dir}: ${problem.message}`)
@@ -55,27 +70,37 @@ export async function loadModel(dir: string, { threads, signal, onProgress }: Lo
   const tokenizer = await loadTokenizer(dir)
   requireFit(config, tokenizer, dir)
 
-  const opened: { release: () => Promise<void> }[] = []
-  const open = async (file: string): Promise<GraphSession> => {
-    if (signal?.aborted) throw new GromaError('CANCELLED', 'loading the model was cancelled')
-    const session = await GraphSession.open(join(dir, file), threads)
-    opened.push(session)
-    return session
+  const source: GraphSource = {
+    dir,
+    threads,
+    placement,
+    headSizes: headSizesOf(config),
+    prepacked: (graph) => (prepackedDir === null ? null : join(prepackedDir, graphFile(graph))),
+    onWarning: options.onWarning ?? (() => {}),
+    deviceFault: { reason: null },
   }
+  const requireWanted = () => {
+    if (signal?.aborted) throw new GromaError('CANCELLED', 'loading the model was cancelled')
+  }
+  const opened: { release: () => Promise<void> }[] = []
   const close = async (): Promise<void> => {
     await Promise.all(opened.splice(0).map((session) => session.release()))
   }
   try {
-    const sessions: Partial<Record<GraphName, GraphSession>> = {}
+    const sessions = {} as Record<GraphName, DeferredSession>
     for (const [index, name] of GRAPHS.entries()) {
+      requireWanted()
       onProgress?.(name, index / GRAPHS.length)
-      sessions[name] = await open(graphFile(name))
+      sessions[name] = new DeferredSession(() => openGraph(source, name))
+      opened.push(sessions[name])
+      if (!deferred || FOR_PROPOSALS.has(name)) await sessions[name].ready()
     }
     onProgress?.('ready', 1)
-    const { decoder, ...graphs } = sessions as Record<GraphName, GraphSession>
+    const { decoder, ...graphs } = sessions
     const table = new EmbeddingTable(join(dir, embeddingsFile(manifest.llm)), config.vocabSize, config.llm.hiddenSize)
     opened.push({ release: async () => table.close() })
-    let allStates: Promise<GraphSession> | undefined
+    const allStates = new DeferredSession(() => GraphSession.open(join(dir, ALL_STATES_FILE), threads))
+    opened.push(allStates)
     return {
       dir,
       manifest,
@@ -84,8 +109,14 @@ export async function loadModel(dir: string, { threads, signal, onProgress }: Lo
       pixels: { ...(await readPixelSettings(dir)), imageSize: facts.imageSize },
       tokenizer,
       graphs,
-      allStates: () => (allStates ??= open(ALL_STATES_FILE)),
+      allStates: () => allStates.ready(),
       language: new LanguageModel(decoder, table, config.llm),
+      openRest: async (stop) => {
+        for (const session of Object.values(sessions)) {
+          await nextTurn(stop)
+          await session.ready()
+        }
+      },
       close,
     }
   } catch (error) {
@@ -93,6 +124,9 @@ export async function loadModel(dir: string, { threads, signal, onProgress }: Lo
     throw error
   }
 }
+
+/** From a picture to its boxes. */
+const FOR_PROPOSALS: ReadonlySet<GraphName> = new Set(['vision-encoder', 'proposal-head'])
 
 function parseFacts(manifest: EngineManifest, dir: string): GraphFacts {
   const parsed = GraphFacts.safeParse(manifest.config.engine)
