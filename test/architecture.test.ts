@@ -10,6 +10,7 @@ const rooms = ['native-models', 'db', 'electron', 'renderer']
 const rules: { place: string; may: string[] }[] = [
   { place: 'native-models/geometry', may: [] },
   { place: 'native-models/groma', may: ['native-models/geometry', 'native-models/errors.ts'] },
+  { place: 'native-models/metrics', may: ['native-models/geometry'] },
   { place: 'native-models', may: ['native-models'] },
   { place: 'db/records', may: [] },
   { place: 'db', may: ['db', 'native-models/geometry'] },
@@ -23,6 +24,7 @@ const rules: { place: string; may: string[] }[] = [
       'db',
       'native-models/geometry',
       'native-models/groma',
+      'native-models/metrics',
       'native-models/checkpoint/manifest.ts',
     ],
   },
