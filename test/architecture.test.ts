@@ -29,6 +29,7 @@ const rules: { place: string; may: string[] }[] = [
     ],
   },
   { place: 'electron/engine/engineProcess.ts', may: ['electron/engine', 'electron/contract', 'native-models'] },
+  { place: 'electron/engine/engineMachine.ts', may: ['electron/contract', 'native-models'] },
   { place: 'electron/engine', may: ['electron/contract'] },
   { place: 'electron/shell', may: ['electron/contract'] },
   { place: 'electron', may: ['electron', 'native-models/geometry'] },

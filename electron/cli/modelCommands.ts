@@ -1,6 +1,8 @@
-/** `models convert | verify | list`. */
+/** `models convert | verify | test | list`. */
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import { ProviderName, type WantedProvider } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
 import { type Context, withServices } from './context.ts'
 import { bytesText } from './output.ts'
@@ -42,6 +44,18 @@ export function addModelCommands(program: Command): void {
     )
 
   models
+    .command('test')
+    .argument('<model>', 'an engine folder, an installed model, or demo')
+    .addOption(
+      new Option('--provider <name>', 'what to run on, wherever it works').choices(['auto', ...ProviderName.options]),
+    )
+    .description('which provider runs a model on this machine, how fast, and why not the others')
+    .addHelpText('after', '\nExample:\n  gromatic models test ~/groma-engine --json')
+    .action((model: string, options: { provider?: WantedProvider }, command: Command) =>
+      withServices(command, (context) => test(context, model, options)),
+    )
+
+  models
     .command('list')
     .description('the demo model and the installed ones')
     .addHelpText('after', '\nExample:\n  gromatic models list --json')
@@ -66,6 +80,27 @@ async function verify({ services, progress, signal, print }: Context, dir: strin
   )
   print(result, result.ok ? `${dir}: all is as it should be, model ${result.modelHash?.slice(0, 12)}` : '')
   if (!result.ok) throw new AppError('MODEL_INVALID', `${dir}: ${result.problems.join('; ')}`)
+}
+
+async function test(
+  { services, progress, signal, print }: Context,
+  model: string,
+  { provider }: { provider?: WantedProvider },
+) {
+  const path = existsSync(model) ? resolve(model) : model
+  const result = await services.client.run(
+    'models.test',
+    { path, ...(provider === undefined ? {} : { provider }) },
+    { onProgress: (at) => progress.show(at), signal },
+  )
+  const { secondsPerImage, loadSeconds, threads, prepacked, providers } = result
+  const seconds = (value: number) => `${value < 10 ? value.toPrecision(2) : Math.round(value)} s`
+  const lines = [
+    `runs on ${result.provider}${result.provider === 'cpu' ? `, ${threads} threads` : ''}: ${seconds(secondsPerImage)} from image to proposals`,
+    `loaded in ${seconds(loadSeconds)}${prepacked ? ', with weights laid out for this machine' : ''}`,
+    ...providers.map(({ provider, verdict, reason }) => `${provider}: ${verdict}; ${reason}`),
+  ]
+  print(result, lines.join('\n'))
 }
 
 async function list({ services, print }: Context) {

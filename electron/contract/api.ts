@@ -16,6 +16,7 @@ import {
   Revision,
   SkippedFile,
 } from '../../db/records/records.ts'
+import { ModelTest, WantedProvider } from './engineProtocol.ts'
 
 const query = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O) =>
   ({ kind: 'query', input, output }) as const
@@ -94,6 +95,8 @@ export const Settings = z.object({
   /** Images proposed ahead in the background; 0 turns it off. */
   proposeAhead: z.int().min(0).max(20),
   model: z.string(),
+  /** What computes: the fastest that works, or one by name wherever it works. Nothing said is `auto`. */
+  provider: WantedProvider.optional(),
 })
 export type Settings = z.infer<typeof Settings>
 
@@ -220,6 +223,8 @@ export const api = {
     Progress,
     z.object({ ok: z.boolean(), problems: z.array(z.string()), modelHash: z.string().nullable() }),
   ),
+  /** Tries every provider of this machine with a model: what runs, how fast, and why not the others. */
+  'models.test': job(z.object({ path: z.string(), provider: WantedProvider.optional() }), Progress, ModelTest),
   'engine.state': query(Nothing, EngineState),
   /** Loads (or reloads) a model: `demo`, an installed name or an engine folder. Returns at once; watch `engine.state`. */
   'engine.load': command(z.object({ model: z.string() }), EngineState),

@@ -108,10 +108,58 @@ export const EngineInfo = z.object({
 })
 export type EngineInfo = z.infer<typeof EngineInfo>
 
+export const ProviderName = z.enum(['cpu', 'webgpu', 'cuda', 'dml', 'coreml'])
+export const WantedProvider = z.union([z.literal('auto'), ProviderName])
+export type WantedProvider = z.infer<typeof WantedProvider>
+
+/** Work that may crash, hang or fill the memory: done by a process of its own, which ends with it. */
+export const ApartJob = z.discriminatedUnion('kind', [
+  /** Tries a provider with a tiny graph and with the model's own. */
+  z.object({ kind: z.literal('probe'), modelDir: z.string(), provider: ProviderName, all: z.boolean() }),
+  /** Lays out weights for this machine. */
+  z.object({ kind: z.literal('prepack'), modelDir: z.string(), cacheDir: z.string(), graphs: z.array(z.string()) }),
+])
+export type ApartJob = z.infer<typeof ApartJob>
+
+/** What `models test` finds out. */
+export const ModelTest = z.object({
+  /** what runs the vision encoder */
+  provider: z.string(),
+  threads: z.int(),
+  /** of a picture of noise, the second of two */
+  secondsPerImage: z.number(),
+  loadSeconds: z.number(),
+  prepacked: z.boolean(),
+  providers: z.array(
+    z.object({
+      provider: z.string(),
+      verdict: z.enum(['chosen', 'slower', 'refused', 'untried']),
+      reason: z.string(),
+      graphs: z.array(
+        z.object({
+          graph: z.string(),
+          half: z.boolean(),
+          seconds: z.number().nullable(),
+          cpuSeconds: z.number(),
+          refusal: z.string().nullable(),
+        }),
+      ),
+    }),
+  ),
+})
+export type ModelTest = z.infer<typeof ModelTest>
+
+const machine = {
+  /** what a person asked for */
+  provider: WantedProvider,
+  /** where what was found out about this machine and made for it is kept; null keeps nothing */
+  cacheDir: z.string().nullable(),
+}
+
 /** To the engine process. */
 export const EngineRequest = z.discriminatedUnion('type', [
   /** `checkpointDir` set: convert it into `modelDir` first when that is missing or stale (the demo model ships as a checkpoint). */
-  z.object({ type: z.literal('load'), modelDir: z.string(), checkpointDir: z.string().nullable() }),
+  z.object({ type: z.literal('load'), modelDir: z.string(), checkpointDir: z.string().nullable(), ...machine }),
   z.object({ type: z.literal('run'), taskId: z.int(), task: EngineTask }),
   z.object({
     type: z.literal('convert'),
@@ -122,6 +170,13 @@ export const EngineRequest = z.discriminatedUnion('type', [
     vision: z.string(),
   }),
   z.object({ type: z.literal('verify'), taskId: z.int(), modelDir: z.string() }),
+  /** Tries every provider and says what runs, how fast, and why not the others. */
+  z.object({ type: z.literal('test'), taskId: z.int(), modelDir: z.string(), ...machine }),
+  /** The only request of a process that was started for this job. */
+  z.object({ type: z.literal('apart'), taskId: z.int(), job: ApartJob }),
+  /** Answers `help`: what the job gave, or why it did not end well. */
+  z.object({ type: z.literal('helped'), helpId: z.int(), result: z.unknown(), failure: WireError.nullable() }),
+  z.object({ type: z.literal('helping'), helpId: z.int(), done: z.number(), note: z.string() }),
   z.object({ type: z.literal('cancel'), taskId: z.int() }),
   z.object({ type: z.literal('shutdown') }),
 ])
@@ -134,7 +189,7 @@ export const EngineEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('loadFailed'), error: WireError }),
   /** Work goes on: resets the step deadline. */
   z.object({ type: z.literal('progress'), taskId: z.int(), progress: EngineProgress }),
-  /** convert, verify */
+  /** convert, verify, test, apart */
   z.object({
     type: z.literal('copying'),
     taskId: z.int(),
@@ -144,6 +199,8 @@ export const EngineEvent = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('result'), taskId: z.int(), result: z.unknown() }),
   z.object({ type: z.literal('failed'), taskId: z.int(), error: WireError }),
+  /** The application is asked to have a job done apart. */
+  z.object({ type: z.literal('help'), helpId: z.int(), job: ApartJob }),
   z.object({ type: z.literal('log'), level: z.enum(['info', 'warn', 'error']), message: z.string() }),
 ])
 export type EngineEvent = z.infer<typeof EngineEvent>

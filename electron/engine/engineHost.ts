@@ -5,6 +5,7 @@
  */
 import type { EngineState, Progress } from '../contract/api.ts'
 import {
+  type ApartJob,
   type EngineEvent,
   type EngineInfo,
   type EngineRequest,
@@ -12,7 +13,8 @@ import {
   type EngineTask,
   engineResults,
 } from '../contract/engineProtocol.ts'
-import { AppError, type ErrorCode, fromWireError } from '../contract/errors.ts'
+import { AppError, type ErrorCode, fromWireError, toWireError, type WireError } from '../contract/errors.ts'
+import { Apart } from './apart.ts'
 import { EngineChannel } from './engineChannel.ts'
 import {
   cancelledError,
@@ -37,6 +39,7 @@ interface CopyOptions {
 export class EngineHost {
   readonly #options: typeof hostDefaults & EngineHostOptions
   readonly #channel: EngineChannel
+  readonly #apart: Apart
   readonly #queue = new JobQueue()
   readonly #budget: RestartBudget
   readonly #listeners = new Set<(state: EngineState) => void>()
@@ -60,6 +63,8 @@ export class EngineHost {
       onExit: (reason, killedFor) => this.#onExit(reason, killedFor),
       onLog: options.onLog,
     })
+    const { starter, onLog } = options
+    this.#apart = new Apart({ starter, onLog, silenceMs: this.#options.apartDeadlineMs })
   }
 
   state(): EngineState {
@@ -127,6 +132,13 @@ export class EngineHost {
     return this.#submit((taskId) => ({ type: 'verify', taskId, modelDir }), false, copying(options, 'Verifying'))
   }
 
+  /** Tries every provider with an engine folder, in the engine process. */
+  test(model: EngineModel, options: CopyOptions = {}): Promise<unknown> {
+    const { modelDir, provider = 'auto', cacheDir = null } = model
+    const request = (taskId: number): EngineRequest => ({ type: 'test', taskId, modelDir, provider, cacheDir })
+    return this.#submit(request, false, copying(options, 'Testing'))
+  }
+
   /** Stops the process; everything that waits is told CANCELLED. */
   close(): void {
     if (this.#closed) return
@@ -135,6 +147,7 @@ export class EngineHost {
     this.#queue.rejectAll(reason)
     this.#current?.reject(reason)
     this.#current = null
+    this.#apart.close()
     this.#channel.close()
   }
 
@@ -188,7 +201,8 @@ export class EngineHost {
     this.#loading = true
     this.#info = null
     this.#setState({ status: 'loading', note: `Loading ${model.name}…`, progress: null })
-    this.#channel.send({ type: 'load', modelDir: model.modelDir, checkpointDir: model.checkpointDir })
+    const { modelDir, checkpointDir, provider = 'auto', cacheDir = null } = model
+    this.#channel.send({ type: 'load', modelDir, checkpointDir, provider, cacheDir })
     this.#channel.expectWithin(this.#options.loadDeadlineMs)
   }
 
@@ -212,9 +226,30 @@ export class EngineHost {
       case 'failed':
         this.#onSettled(event)
         break
+      case 'help':
+        this.#help(event.helpId, event.job)
+        break
       default:
         event satisfies never
     }
+  }
+
+  /** Has a job done by a process of its own, for the engine, which waits for it meanwhile. */
+  #help(helpId: number, job: ApartJob): void {
+    const alive = () =>
+      this.#channel.expectWithin(this.#loading ? this.#options.loadDeadlineMs : this.#options.stepDeadlineMs)
+    const answer = (result: unknown, failure: WireError | null) => {
+      alive()
+      this.#channel.send({ type: 'helped', helpId, result, failure })
+    }
+    const onNote = (done: number, note: string) => {
+      alive()
+      this.#channel.send({ type: 'helping', helpId, done, note })
+    }
+    this.#apart.run(job, onNote).then(
+      (result) => answer(result, null),
+      (error: unknown) => answer(null, toWireError(error)),
+    )
   }
 
   #onLoadEvent(event: Extract<EngineEvent, { type: 'loading' | 'ready' | 'loadFailed' }>): void {
@@ -248,6 +283,7 @@ export class EngineHost {
   }
 
   #onExit(reason: string, killedFor: AppError | null): void {
+    this.#apart.close()
     const job = this.#current
     this.#loadWanted = this.#model !== null && (this.#loadWanted || this.#loading || this.#info !== null)
     this.#current = null
@@ -295,6 +331,7 @@ export class EngineHost {
     if (this.#queue.remove(job)) job.reject(cancelledError())
     if (this.#current !== job || job.cancelled) return
     job.cancelled = true
+    this.#apart.cancel(cancelledError())
     this.#channel.send({ type: 'cancel', taskId: job.taskId })
     // A conversion tidies up after itself, which takes longer than a task's next step.
     const grace = this.#options.cancelGraceMs * (job.needsModel ? 1 : 10)

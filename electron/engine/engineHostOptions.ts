@@ -1,6 +1,6 @@
 /** What the engine host is told, and what it starts from. */
 import type { EngineState } from '../contract/api.ts'
-import type { EngineProgress } from '../contract/engineProtocol.ts'
+import type { EngineProgress, WantedProvider } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
 import type { EngineStarter } from './engineChild.ts'
 import type { Priority } from './jobQueue.ts'
@@ -11,6 +11,10 @@ export interface EngineModel {
   modelDir: string
   /** The checkpoint to make `modelDir` from when it is missing or stale; null for a converted model. */
   checkpointDir: string | null
+  /** What a person asked for; `auto` where nothing is said. */
+  provider?: WantedProvider
+  /** Where what is found out about this machine and made for it is kept; nothing is where nothing is said. */
+  cacheDir?: string | null
 }
 
 export interface EngineHostOptions extends Partial<typeof hostDefaults> {
@@ -25,6 +29,8 @@ export const hostDefaults = {
   stepDeadlineMs: 180_000,
   /** How long loading, or converting at load, may be silent. */
   loadDeadlineMs: 600_000,
+  /** How long a job apart (a trial of a provider, weights being laid out) may be silent. */
+  apartDeadlineMs: 120_000,
   /** Crashes within the window that are answered with a restart. */
   maxRestarts: 3,
   restartWindowMs: 60_000,

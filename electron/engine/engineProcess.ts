@@ -24,10 +24,13 @@ import {
   type EngineTask,
 } from '../contract/engineProtocol.ts'
 import { AppError, type ErrorCode, toWireError } from '../contract/errors.ts'
+import { helpFrom, openForMachine, runApart, testModel } from './engineMachine.ts'
 import { parentPort } from './enginePort.ts'
 
 const port = parentPort()
 const send = (event: EngineEvent): void => port.send(event)
+const { help, onAnswer } = helpFrom(send)
+const log = (level: 'info' | 'warn', message: string) => send({ type: 'log', level, message })
 
 let engine: GromaEngine | null = null
 let current: { taskId: number; controller: AbortController } | null = null
@@ -39,6 +42,9 @@ const MAX_PERCEPTIONS = 32
 
 /** How often a task says that its steps go on; the timer cannot fire inside a step. */
 const STEP_MS = 2_000
+/** What loading left for later is opened when nobody has asked for anything for so long. */
+const IDLE_MS = 200
+let idle: NodeJS.Timeout | null = null
 
 process.on('SIGINT', () => {}) // Ctrl-C reaches the whole group; the application decides what ends
 port.onClose(() => process.exit(0))
@@ -50,24 +56,36 @@ port.onMessage((raw) => {
     if (current?.taskId === request.taskId) current.controller.abort()
     return
   }
+  if (request.type === 'helped' || request.type === 'helping') return onAnswer(request)
   if (request.type === 'shutdown') process.exit(0)
-  queue = queue.then(() => (request.type === 'load' ? load(request) : handle(request)))
+  if (idle !== null) clearTimeout(idle)
+  queue = queue.then(() => (request.type === 'load' ? load(request) : handle(request))).then(whenIdle)
 })
 
-type TaskRequest = Extract<EngineRequest, { type: 'run' | 'convert' | 'verify' }>
+/** Opens what loading left for later, unless somebody asks for something first. */
+function whenIdle(): void {
+  if (idle !== null) clearTimeout(idle)
+  idle = setTimeout(() => {
+    engine?.openRest().catch((error: Error) => send({ type: 'log', level: 'error', message: error.message }))
+  }, IDLE_MS)
+  idle.unref()
+}
+
+type TaskRequest = Extract<EngineRequest, { type: 'run' | 'convert' | 'verify' | 'test' | 'apart' }>
 
 async function handle(request: TaskRequest): Promise<void> {
   const { taskId } = request
   const controller = new AbortController()
   current = { taskId, controller }
   const { signal } = controller
-  let note = ''
+  let step = ''
   const progress = (event: EngineProgress) => {
-    if (event.kind === 'step') note = event.note
+    if (event.kind === 'step') step = event.note
     send({ type: 'progress', taskId, progress: event })
   }
   const copying = (at: { done: number; total: number | null; note: string }) => send({ type: 'copying', taskId, ...at })
-  const alive = setInterval(() => request.type === 'run' && progress({ kind: 'step', note }), STEP_MS)
+  const note = (done: number, note: string) => copying({ done, total: 1, note })
+  const alive = setInterval(() => request.type === 'run' && progress({ kind: 'step', note: step }), STEP_MS)
   try {
     send({ type: 'result', taskId, result: await work() })
   } catch (error) {
@@ -85,6 +103,10 @@ async function handle(request: TaskRequest): Promise<void> {
         return convert(request.checkpointDir, request.outDir, { ...request, onProgress: copying, signal })
       case 'verify':
         return verify(request.modelDir, copying, signal)
+      case 'test':
+        return testModel(request.modelDir, request, { help, log, note, signal })
+      case 'apart':
+        return runApart(request.job, note)
       default:
         return request satisfies never
     }
@@ -95,19 +117,21 @@ type Copying = (at: { done: number; total: number | null; note: string }) => voi
 
 // ---- models
 
-async function load({ modelDir, checkpointDir }: Extract<EngineRequest, { type: 'load' }>): Promise<void> {
+async function load(request: Extract<EngineRequest, { type: 'load' }>): Promise<void> {
+  const { modelDir, checkpointDir } = request
   const loading = (done: number, note: string) => send({ type: 'loading', done, total: 1, note })
   try {
     await engine?.close()
     engine = null
     perceptions.clear()
     if (checkpointDir !== null && !existsSync(modelDir)) await prepare(checkpointDir, modelDir, loading)
-    engine = await open(modelDir, loading).catch(async (error: unknown) => {
+    const open = () => openForMachine(modelDir, request, { help, log, note: loading })
+    engine = await open().catch(async (error: unknown) => {
       // A prepared copy that is damaged or stale is only a copy.
       if (checkpointDir === null || (error as GromaError).code === 'OUT_OF_MEMORY') throw error
       await rm(modelDir, { recursive: true, force: true })
       await prepare(checkpointDir, modelDir, loading)
-      return open(modelDir, loading)
+      return open()
     })
     const { name, modelHash, provider, maxRegions, scoreThreshold } = engine.info
     send({ type: 'ready', info: { name, modelHash, provider, maxRegions, scoreThreshold } })
@@ -115,12 +139,6 @@ async function load({ modelDir, checkpointDir }: Extract<EngineRequest, { type: 
     engine = null
     send({ type: 'loadFailed', error: wireError(error) })
   }
-}
-
-function open(modelDir: string, loading: (done: number, note: string) => void): Promise<GromaEngine> {
-  return GromaEngine.open(modelDir, {
-    onProgress: (step, fraction) => loading(fraction, `Loading the model: ${words(step)}`),
-  })
 }
 
 async function prepare(

@@ -67,7 +67,7 @@ export function createServices(options: ServicesOptions): Services {
   const settings = new SettingsService(folders.settings, events)
   const engine = new EngineHost({ starter: options.starter, onLog: log })
   const models = new Models(
-    { modelsDir: folders.models, demoModelsDir: folders.demoModels, demoCheckpointDir },
+    { modelsDir: folders.models, cacheDir: folders.cache, demoModelsDir: folders.demoModels, demoCheckpointDir },
     engine,
     settings,
   )

@@ -21,6 +21,7 @@ export function homeFolders(homeDir: string) {
     models: join(homeDir, 'models'),
     projects: join(homeDir, 'projects'),
     /** Can be deleted at any time. */
+    cache: join(homeDir, 'cache'),
     demoModels: join(homeDir, 'cache', 'models'),
     pictures: join(homeDir, 'cache', 'images'),
   }

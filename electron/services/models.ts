@@ -6,6 +6,7 @@ import { basename, isAbsolute, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import type { ModelEntry } from '../contract/api.ts'
+import { ModelTest, WantedProvider } from '../contract/engineProtocol.ts'
 import { AppError, toWireError } from '../contract/errors.ts'
 import type { EngineHost, EngineModel } from '../engine/engineHost.ts'
 import type { Handlers } from './handlers.ts'
@@ -21,6 +22,8 @@ const Verified = z.object({ ok: z.boolean(), problems: z.array(z.string()), mode
 
 export interface ModelsOptions {
   modelsDir: string
+  /** Where what was found out about this machine and made for it is kept. */
+  cacheDir: string
   demoModelsDir: string
   demoCheckpointDir: string
 }
@@ -47,7 +50,14 @@ export class Models {
       throw new AppError('NOT_FOUND', `There is no model "${model}": neither an installed name nor a folder.`)
     }
     await readManifest(path)
-    return { name: basename(path), modelDir: path, checkpointDir: null }
+    return { name: basename(path), modelDir: path, checkpointDir: null, ...this.#machine() }
+  }
+
+  /** `GROMATIC_PROVIDER` goes before the setting: for tests, and to get past a driver that fails. */
+  #machine(): { provider: WantedProvider; cacheDir: string } {
+    const fromEnvironment = WantedProvider.safeParse(process.env.GROMATIC_PROVIDER)
+    const provider = fromEnvironment.success ? fromEnvironment.data : (this.#settings.get().provider ?? 'auto')
+    return { provider, cacheDir: this.#options.cacheDir }
   }
 
   /** The demo model's engine folder, in the person's cache; made from the checkpoint when it is loaded for the first time. */
@@ -58,7 +68,7 @@ export class Models {
     }
     const key = await folderHash(demoCheckpointDir)
     const modelDir = join(demoModelsDir, `demo-${key.slice(0, 16)}-${CONVERTER_VERSION}`)
-    return { name: DEMO_NAME, modelDir, checkpointDir: demoCheckpointDir }
+    return { name: DEMO_NAME, modelDir, checkpointDir: demoCheckpointDir, ...this.#machine() }
   }
 
   /** Starts loading; the state tells how it goes. @throws NOT_FOUND, MODEL_INVALID */
@@ -112,6 +122,11 @@ export class Models {
         const { modelDir } = path === DEMO ? await this.#demo() : { modelDir: this.#folderOf(path) }
         if (!existsSync(modelDir)) throw new AppError('NOT_FOUND', `There is no folder ${modelDir}.`)
         return Verified.parse(await this.#engine.verify(modelDir, { onProgress: progress, signal }))
+      },
+      'models.test': async ({ path, provider }, { signal, progress }) => {
+        const found = await this.resolve(path)
+        const model = provider === undefined ? found : { ...found, provider }
+        return ModelTest.parse(await this.#engine.test(model, { onProgress: progress, signal }))
       },
       'engine.state': () => this.#engine.state(),
       'engine.load': async ({ model }) => {

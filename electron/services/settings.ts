@@ -12,6 +12,7 @@ const Stored = z.object({
   language: Settings.shape.language.catch(DEFAULTS.language),
   proposeAhead: Settings.shape.proposeAhead.catch(DEFAULTS.proposeAhead),
   model: Settings.shape.model.catch(DEFAULTS.model),
+  provider: Settings.shape.provider.catch(undefined),
 })
 
 export class SettingsService {

@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
 import { readManifest } from '../checkpoint/manifest.ts'
+import { GromaError } from '../errors.ts'
 import { machineKey } from './machine.ts'
 import { type Placement, ProviderTrial, placementOf, secondsSaved, verdictOf } from './placement.ts'
 import { builtInProviders, cudaLibrary, type ProviderName } from './session.ts'
@@ -19,6 +20,7 @@ export interface ChooseOptions {
   tryApart: (provider: ProviderName, all: boolean) => Promise<ProviderTrial>
   /** Tries every provider and every graph, whatever is known and however small the model. */
   thorough?: boolean
+  signal?: AbortSignal | undefined
 }
 
 export interface ProviderReport {
@@ -95,10 +97,15 @@ function reasonNotToTry(name: ProviderName, wanted: WantedProvider, modelBytes: 
   return modelBytes < SMALL_MODEL_BYTES ? 'the model is small: the CPU is fast enough' : null
 }
 
-async function tried({ tryApart }: ChooseOptions, provider: ProviderName, all: boolean): Promise<ProviderTrial> {
+async function tried(
+  { tryApart, signal }: ChooseOptions,
+  provider: ProviderName,
+  all: boolean,
+): Promise<ProviderTrial> {
   try {
     return await tryApart(provider, all)
   } catch (error) {
+    if (signal?.aborted) throw new GromaError('CANCELLED', 'cancelled')
     return { provider, refusal: (error as Error).message, graphs: [] }
   }
 }

@@ -2,15 +2,16 @@ import { totalmem } from 'node:os'
 import { basename } from 'node:path'
 import { GromaError } from '../errors.ts'
 import type { BoxCxcywh } from '../geometry/boxes.ts'
-import { maxNewTokens, promptParts, type Query, queries, trusted } from '../groma/prompt.ts'
+import { maxNewTokens, type Query, queries, trusted } from '../groma/prompt.ts'
 import { bestRegionForEach, type RegionOrder, type SelectedRegions, selectRegions } from '../groma/regionSelection.ts'
 import type { RgbImage } from '../preprocess/image.ts'
 import { type GroundedAnswer, readAnswer, readPartialText } from './answers.ts'
 import { groupForCaptions } from './captions.ts'
-import { type Generated, generate, type StopReason } from './generate.ts'
-import { ImageMemory, type Perception, type Resize } from './imageMemory.ts'
+import { Decoding } from './decoding.ts'
+import type { Generated, StopReason } from './generate.ts'
+import { type ImageCounters, ImageMemory, type Perception, type Resize } from './imageMemory.ts'
+import type { DecoderCounters } from './languageModel.ts'
 import { type LoadedModel, type LoadOptions, loadModel } from './loadModel.ts'
-import { embedStretch, splitPrompt } from './promptEmbedding.ts'
 import { boxAt, regionList, type SelectedRegion } from './proposals.ts'
 import { type ProviderName, physicalCores } from './session.ts'
 import { runTrace, type Trace, type TraceInput } from './trace.ts'
@@ -21,6 +22,8 @@ export interface EngineInfo {
   modelHash: string
   /** what runs the vision encoder */
   provider: ProviderName
+  /** weights are mapped as they were laid out for this machine */
+  prepacked: boolean
   threads: number
   maxRegions: number
   /** boxes that the proposer puts out */
@@ -37,6 +40,10 @@ export interface OpenOptions extends Pick<LoadOptions, 'placement' | 'prepackedD
   threads?: number
   /** what may be kept about images that have been seen */
   memoryLimitBytes?: number
+  /** Whether one pass may check several guessed tokens, where that is faster; answers are the same. On by default. */
+  drafts?: boolean
+  /** told in one line each what was reused, what was computed, and how fast */
+  onLog?: (message: string) => void
   signal?: AbortSignal
   onProgress?: (step: string, fraction: number) => void
 }
@@ -65,12 +72,14 @@ export class GromaEngine {
   readonly info: EngineInfo
   readonly #model: LoadedModel
   readonly #memory: ImageMemory
+  readonly #decoding: Decoding
   #queue: Promise<unknown> = Promise.resolve()
 
-  private constructor(model: LoadedModel, info: EngineInfo, memoryLimitBytes: number) {
+  private constructor(model: LoadedModel, info: EngineInfo, { memoryLimitBytes, onLog, drafts }: OpenOptions) {
     this.#model = model
     this.info = info
-    this.#memory = new ImageMemory(model, memoryLimitBytes)
+    this.#memory = new ImageMemory(model, memoryLimitBytes ?? Math.min(2 * GIGABYTE, totalmem() / 4))
+    this.#decoding = new Decoding(model, this.#memory, { log: onLog ?? (() => {}), drafts: drafts ?? true })
   }
 
   /**
@@ -85,6 +94,7 @@ export class GromaEngine {
       name: manifest.createdFrom || basename(modelDir),
       modelHash: manifest.modelHash,
       provider: placement?.['vision-encoder']?.provider ?? 'cpu',
+      prepacked: typeof options.prepackedDir === 'string',
       threads,
       maxRegions: config.maxRegions,
       proposalCount: config.detector.proposalCount,
@@ -93,7 +103,7 @@ export class GromaEngine {
       vision: manifest.vision,
       scoreThreshold: config.scoreThreshold,
     }
-    return new GromaEngine(model, info, options.memoryLimitBytes ?? Math.min(2 * GIGABYTE, totalmem() / 4))
+    return new GromaEngine(model, info, options)
   }
 
   /** Opens the graphs that loading deferred, one a turn, between other calls. @throws GromaError MODEL_INVALID, OUT_OF_MEMORY, CANCELLED */
@@ -110,7 +120,17 @@ export class GromaEngine {
     image: RgbImage,
     { key, resize, signal }: { key: string; resize?: Resize } & Cancellable,
   ): Promise<Perception> {
-    return this.#inTurn(() => this.#memory.perceive(image, key, signal, resize))
+    return this.#inTurn(() => this.#decoding.twice({ key }, () => this.#memory.perceive(image, key, signal, resize)))
+  }
+
+  /** Computes ahead what every question on an image begins with, so that the first one needs its own words only. */
+  prepare(perception: Perception, { signal }: Cancellable = {}): Promise<void> {
+    return this.#inTurn(() => this.#decoding.prepare(perception, this.#select(perception, []), signal))
+  }
+
+  /** What was computed since the model was opened. */
+  counters(): ImageCounters & { decoder: DecoderCounters } {
+    return { ...this.#memory.counters, decoder: this.#model.language.counters }
   }
 
   /** Every box that the proposer puts out, in its order, before threshold and suppression. */
@@ -126,6 +146,7 @@ export class GromaEngine {
   /**
    * Describes boxes in a few words, or in a sentence.
    * @param options.onCaption called as each is ready, with its place in `boxes`
+   * @param options.onText called with the whole text so far of a caption, and its place in `boxes`
    */
   caption(
     perception: Perception,
@@ -134,6 +155,7 @@ export class GromaEngine {
       detail: 'brief' | 'detailed'
       maxNewTokens?: number
       onCaption?: (box: number, caption: Caption) => void
+      onText?: (box: number, text: string) => void
     } & Cancellable,
   ): Promise<Caption[]> {
     return this.#inTurn(async () => {
@@ -147,11 +169,12 @@ export class GromaEngine {
             captions[batch[place]!.box] = caption
             options.onCaption?.(batch[place]!.box, caption)
           }
-          const all = await this.#generate(perception, selection, query, {
+          const all = await this.#decoding.run(perception, selection, query, {
             referRegions: batch.map(({ region }) => [region]),
             maxNewTokens: options.maxNewTokens ?? maxNewTokens.caption,
             signal: options.signal,
             onToken: (place, generated) => {
+              options.onText?.(batch[place]!.box, readPartialText(generated.ids, this.#model.tokenizer, 0))
               if (generated.stopReason !== 'length') finish(place, generated)
             },
           })
@@ -183,14 +206,17 @@ export class GromaEngine {
     return this.#answer(perception, query, { ...options, boxesCxcywh })
   }
 
-  /** Finds what a phrase means: the one region, or every one of a kind. */
+  /**
+   * Finds what a phrase means: the one region, or every one of a kind.
+   * @param options.onText called with the whole text so far
+   */
   locate(
     perception: Perception,
-    { phrase, all, signal }: { phrase: string; all: boolean } & Cancellable,
+    { phrase, all, ...options }: { phrase: string; all: boolean; onText?: (text: string) => void } & Cancellable,
   ): Promise<GroundedAnswer> {
     const query = all ? queries.locateAll(phrase) : queries.locateOne(phrase)
     const limit = all ? maxNewTokens.locateAll : maxNewTokens.locateOne
-    return this.#answer(perception, query, { boxesCxcywh: [], maxNewTokens: limit, ...(signal ? { signal } : {}) })
+    return this.#answer(perception, query, { boxesCxcywh: [], maxNewTokens: limit, ...options })
   }
 
   /** One question with everything that can be compared with the authors' code. */
@@ -220,7 +246,7 @@ export class GromaEngine {
       const selection = this.#select(perception, options.boxesCxcywh)
       const regions = regionList(selection)
       let shown = ''
-      const [generated] = await this.#generate(perception, selection, query, {
+      const [generated] = await this.#decoding.run(perception, selection, query, {
         referRegions: [bestRegionForEach(selection.boxesCxcywh, options.boxesCxcywh.flat())],
         maxNewTokens: options.maxNewTokens ?? maxNewTokens.chat,
         signal: options.signal,
@@ -233,43 +259,6 @@ export class GromaEngine {
       })
       return readAnswer(generated!, tokenizer, regions)
     })
-  }
-
-  /** One sequence per entry of `referRegions`, over the shared prompt. */
-  async #generate(
-    perception: Perception,
-    selection: SelectedRegions,
-    query: Query,
-    options: {
-      referRegions: readonly (readonly number[])[]
-      maxNewTokens: number
-      onToken: (sequence: number, generated: Generated) => void
-      signal?: AbortSignal | undefined
-    },
-  ): Promise<Generated[]> {
-    const { tokenizer, language } = this.#model
-    const { signal } = options
-    const prefix = await this.#memory.prefix(perception, selection, signal)
-    const regionTokens = await this.#memory.regionTokens(perception, selection.boxesCxcywh, signal)
-    const { tail } = splitPrompt(tokenizer.encodeParts(promptParts(query)), tokenizer.tokens)
-    const tails = options.referRegions.map((referRegions) =>
-      embedStretch(language, tokenizer.tokens, tail, { regionTokens, referRegions }),
-    )
-    const { generated } = await generate(language, {
-      prefix,
-      tails,
-      maxNewTokens: Math.min(options.maxNewTokens, this.#room(prefix.length, tails[0]!)),
-      eosTokenId: tokenizer.tokens.eos,
-      signal,
-      onToken: options.onToken,
-    })
-    return generated
-  }
-
-  /** How many tokens fit behind a prompt. */
-  #room(prefixLength: number, tail: Float32Array): number {
-    const { maxPositions, hiddenSize } = this.#model.language.config
-    return Math.max(1, maxPositions - prefixLength - tail.length / hiddenSize)
   }
 
   #select(
