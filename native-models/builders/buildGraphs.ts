@@ -109,9 +109,9 @@ async function writeDecoder(job: Job): Promise<void> {
   const { llm, vocabSize } = job.config
   await writeGraph(job, 'decoder', async (g) => {
     const { logits, present } = await buildDecoder(g, job.weights, job.config, LLM_FORMATS[job.precision.llm])
-    const outputs: Outputs = { logits: { value: logits, shape: ['B', vocabSize] } }
+    const outputs: Outputs = { logits: { value: logits, shape: ['R', vocabSize] } }
     for (const [layer, { key, value }] of present.entries()) {
-      outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, llm.headSize, 'T'] }
+      outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, 'T', llm.headSize] }
       outputs[`present_value.${layer}`] = { value, shape: ['B', llm.kvHeadCount, 'T', llm.headSize] }
     }
     return outputs

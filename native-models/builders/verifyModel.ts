@@ -86,8 +86,8 @@ function expectedShapes(
     'region-head': { boxes_cxcywh: ['N', 4], region_tokens: ['N', llm.hiddenSize] },
     decoder: {
       inputs_embeds: ['B', 'T', llm.hiddenSize],
-      logits: ['B', vocabSize],
-      ...Object.fromEntries(layers.map((i) => [`present_key.${i}`, ['B', llm.kvHeadCount, llm.headSize, 'T']])),
+      logits: ['R', vocabSize],
+      ...Object.fromEntries(layers.map((i) => [`present_key.${i}`, ['B', llm.kvHeadCount, 'T', llm.headSize]])),
     },
   }
 }

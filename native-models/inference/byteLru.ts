@@ -40,6 +40,15 @@ export class ByteLru {
     }
   }
 
+  /** Entries whose keys begin so, least recently used first; looking is not using. */
+  *entries<T>(keyStart: string): Generator<[key: string, value: T]> {
+    for (const [key, { value }] of [...this.#entries]) if (key.startsWith(keyStart)) yield [key, value as T]
+  }
+
+  delete(key: string): void {
+    this.#drop(key)
+  }
+
   clear(): void {
     this.#entries.clear()
     this.#bytes = 0

@@ -1,6 +1,7 @@
 import { GromaError } from '../errors.ts'
-import { GrowingCache, type KvSegment } from './kvCache.ts'
-import type { LanguageModel } from './languageModel.ts'
+import type { Drafter } from './draft.ts'
+import type { KvSegment } from './kvCache.ts'
+import { type LanguageModel, PROMPT_ROWS } from './languageModel.ts'
 
 export type StopReason = 'end' | 'length' | 'cycle' | 'timeout'
 
@@ -11,6 +12,13 @@ export interface GenerateInput {
   tails: readonly Float32Array[]
   maxNewTokens: number
   eosTokenId: number
+  /**
+   * Guesses that one pass checks together; for one sequence only: several abreast share the weights already, and guesses
+   * that fail at different places would pull them apart.
+   */
+  drafter?: Drafter | undefined
+  /** See `ForwardInput.exact`. */
+  exact?: boolean
   /** Best logits to keep for every step; none by default. */
   topCount?: number
   /** A text that turns in a circle is cut; traces show it whole. */
@@ -31,6 +39,17 @@ export interface Generated {
   stopReason: StopReason
 }
 
+/** How it went. */
+export interface GenerateFigures {
+  /** passes over the decoder, those over the tails included */
+  passes: number
+  /** of them, rows that were guesses, and those that were right */
+  guessed: number
+  guessedRight: number
+  firstTokenMs: number
+  totalMs: number
+}
+
 /** Cycles of up to so many tokens count, once they have been said so often. */
 const CYCLE_TOKENS = 32
 const CYCLE_REPEATS = 4
@@ -39,49 +58,89 @@ const TIME_LIMIT_MS = 120_000
 /**
  * Greedy decoding of several sequences abreast; those that are done leave the batch.
  * @returns per tail what was generated, and the logits after the tail [vocabulary]
- * @throws GromaError CANCELLED between two steps, NUMERIC_FAULT when logits are no numbers
+ * @throws GromaError CANCELLED between two passes, NUMERIC_FAULT when logits are no numbers
  */
 export async function generate(
-  model: Pick<LanguageModel, 'config' | 'forward' | 'embed'>,
+  model: Pick<LanguageModel, 'config' | 'forward' | 'embed' | 'kv'>,
   input: GenerateInput,
-): Promise<{ generated: Generated[]; firstLogits: Float32Array[] }> {
-  const { prefix, tails, maxNewTokens, topCount = 0, guardCycles = true, signal } = input
-  const deadline = performance.now() + (input.timeLimitMs ?? TIME_LIMIT_MS)
+): Promise<{ generated: Generated[]; firstLogits: Float32Array[]; figures: GenerateFigures }> {
+  const { prefix, tails, maxNewTokens, topCount = 0, guardCycles = true, exact = false, signal } = input
+  const drafter = tails.length === 1 ? input.drafter : undefined
+  const startedAt = performance.now()
+  const deadline = startedAt + (input.timeLimitMs ?? TIME_LIMIT_MS)
+  const figures: GenerateFigures = { passes: 0, guessed: 0, guessedRight: 0, firstTokenMs: 0, totalMs: 0 }
   const generated = tails.map((): Generated => ({ ids: [], probabilities: [], top: [], stopReason: 'length' }))
   let running = tails.map((_, sequence) => sequence)
-  const past = new GrowingCache(model.config, tails.length)
-  let embeds = concatenated(tails)
-  let tokens = embeds.length / (tails.length * model.config.hiddenSize)
-  let firstLogits: Float32Array[] | undefined
+  const past = model.kv.cache(tails.length)
+  const { hiddenSize } = model.config
 
-  for (let step = 0; step < Math.max(1, maxNewTokens); step++) {
+  const run = async (embeds: Float32Array, logitRows: number) => {
     await nextTurn(signal)
-    const { logits, outputs } = await model.forward({ embeds, batch: running.length, prefix, past })
-    past.append(outputs, tokens)
-    const vocabulary = logits.length / running.length
-    const rows = running.map((_, place) => logits.subarray(place * vocabulary, (place + 1) * vocabulary))
-    firstLogits ??= rows.map((row) => row.slice())
-    if (maxNewTokens < 1) break
-    for (const [place, sequence] of running.entries()) {
-      const text = generated[sequence]!
-      const row = rows[place]!
-      const id = bestOf(row)
-      text.ids.push(id)
-      text.probabilities.push(probabilityOf(row, id))
-      if (topCount > 0) text.top.push(topOf(row, topCount))
-      if (id === input.eosTokenId) text.stopReason = 'end'
-      else if (guardCycles && endsInCycle(text.ids)) text.stopReason = 'cycle'
-      else if (performance.now() > deadline) text.stopReason = 'timeout'
-      input.onToken?.(sequence, text)
+    figures.passes++
+    return model.forward({ embeds, batch: running.length, prefix, past, exact, logitRows })
+  }
+  /** All rows of the tails but those of the last run, whose logits are wanted. */
+  const readAhead = async (): Promise<Float32Array> => {
+    const length = tails[0]!.length / hiddenSize
+    const step = Math.max(1, Math.floor(PROMPT_ROWS / tails.length))
+    let done = 0
+    for (; length - done > step; done += step) {
+      const rows = tails.map((tail) => tail.subarray(done * hiddenSize, (done + step) * hiddenSize))
+      past.append((await run(concatenated(rows), 1)).outputs, step)
     }
-    const staying = running.flatMap((sequence, place) => (generated[sequence]!.stopReason === 'length' ? [place] : []))
+    return concatenated(tails.map((tail) => tail.subarray(done * hiddenSize)))
+  }
+  /** Takes the next token of a sequence from its logits; false when it was the last. */
+  const take = (sequence: number, row: Float32Array): boolean => {
+    const text = generated[sequence]!
+    const id = bestOf(row)
+    figures.firstTokenMs ||= performance.now() - startedAt
+    text.ids.push(id)
+    text.probabilities.push(probabilityOf(row, id))
+    if (topCount > 0) text.top.push(topOf(row, topCount))
+    if (id === input.eosTokenId) text.stopReason = 'end'
+    else if (guardCycles && endsInCycle(text.ids)) text.stopReason = 'cycle'
+    else if (performance.now() > deadline) text.stopReason = 'timeout'
+    input.onToken?.(sequence, text)
+    return text.stopReason === 'length' && text.ids.length < maxNewTokens
+  }
+
+  let certain = await readAhead() // [B, T, H] rows that are known to be right
+  let firstLogits: Float32Array[] | undefined
+  while (running.length > 0) {
+    const spoken = generated[running[0]!]!.ids
+    const before = spoken.length
+    const guesses = drafter?.guess(spoken, maxNewTokens - before - 1) ?? []
+    const embeds = guesses.length > 0 ? concatenated([certain, model.embed(guesses)]) : certain
+    const length = embeds.length / (running.length * hiddenSize)
+    const passStartedAt = performance.now()
+    const { logits, outputs } = await run(embeds, 1 + guesses.length)
+    const vocabulary = logits.length / (running.length * (1 + guesses.length))
+    const rowOf = (place: number) => logits.subarray(place * vocabulary, (place + 1) * vocabulary)
+    firstLogits ??= running.map((_, place) => rowOf(place * (1 + guesses.length)).slice())
+    if (maxNewTokens < 1) break
+
+    let staying = running.flatMap((sequence, place) => {
+      return take(sequence, rowOf(place * (1 + guesses.length))) ? [place] : []
+    })
+    let right = 0
+    while (right < guesses.length && spoken[before + right] === guesses[right]) {
+      right++
+      if (staying.length === 0) break
+      if (!take(running[0]!, rowOf(right))) staying = []
+    }
+    figures.guessed += guesses.length
+    figures.guessedRight += right
+    drafter?.learn(right, Math.min(guesses.length, spoken.length - before))
+    drafter?.timed(length, performance.now() - passStartedAt)
     if (staying.length === 0) break
+    past.append(outputs, length, length - guesses.length + right)
     past.keep(staying)
     running = staying.map((place) => running[place]!)
-    embeds = model.embed(running.map((sequence) => generated[sequence]!.ids.at(-1)!))
-    tokens = 1
+    certain = model.embed(running.map((sequence) => generated[sequence]!.ids.at(-1)!))
   }
-  return { generated, firstLogits: firstLogits ?? [] }
+  figures.totalMs = performance.now() - startedAt
+  return { generated, firstLogits: firstLogits ?? [], figures }
 }
 
 /** Lets messages in, among them the one that cancels. */

@@ -1,4 +1,5 @@
 import { REGION_LEVEL_SCALES } from '../builders/regionMaps.ts'
+import { GromaError } from '../errors.ts'
 import { promptPrefix } from '../groma/prompt.ts'
 import type { SelectedRegions } from '../groma/regionSelection.ts'
 import type { RgbImage } from '../preprocess/image.ts'
@@ -7,9 +8,10 @@ import { resizeBicubicPillow } from '../preprocess/resize.ts'
 import { resizeBilinearOpenCv } from '../preprocess/resizeOpenCv.ts'
 import { ByteLru } from './byteLru.ts'
 import { nextTurn } from './generate.ts'
-import { type KvSegment, segmentBytes } from './kvCache.ts'
+import type { KvSegment } from './kvCache.ts'
 import type { LoadedModel } from './loadModel.ts'
-import { embedStretch, splitPrompt } from './promptEmbedding.ts'
+import { PromptCache, type PromptCounters } from './promptCache.ts'
+import { embedParts, prefixPieces, splitPrompt } from './promptEmbedding.ts'
 import { type Proposals, runProposalHead } from './proposals.ts'
 import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
 
@@ -31,6 +33,21 @@ interface States {
   byIndex: ReadonlyMap<number, Tensor>
 }
 
+/** What was computed since the model was opened. */
+export interface ImageCounters {
+  encoderRuns: number
+  proposalRuns: number
+  regionMapRuns: number
+  regionHeadRuns: number
+  /** boxes that became tokens */
+  regions: number
+  /** tokens of prompts up to the question */
+  prompt: PromptCounters
+}
+
+/** What there is of an image, what is cheapest to make again for its size first: so it is forgotten. */
+const KINDS = ['maps', 'prefix', 'states', 'image-tokens', 'region-tokens', 'perception'] as const
+
 /** Half-way through pooling a box takes [finest side, C, bins]: so many bytes of them at a time. */
 const REGION_BATCH_BYTES = 128 << 20
 
@@ -41,10 +58,31 @@ const REGION_BATCH_BYTES = 128 << 20
 export class ImageMemory {
   readonly #model: LoadedModel
   readonly #lru: ByteLru
+  readonly #prompts: PromptCache
+  readonly counters: ImageCounters
 
   constructor(model: LoadedModel, limitBytes: number) {
     this.#model = model
     this.#lru = new ByteLru(limitBytes)
+    this.#prompts = new PromptCache(this.#lru, model.language)
+    this.counters = {
+      encoderRuns: 0,
+      proposalRuns: 0,
+      regionMapRuns: 0,
+      regionHeadRuns: 0,
+      regions: 0,
+      prompt: this.#prompts.counters,
+    }
+  }
+
+  /** An image is in use: everything about it outlives what is known of others. */
+  use({ key }: Pick<Perception, 'key'>): void {
+    for (const kind of KINDS) for (const [name] of this.#lru.entries(`${key}|${kind}`)) this.#lru.get(name)
+  }
+
+  /** Drops everything about one image. */
+  forget({ key }: Pick<Perception, 'key'>): void {
+    for (const [name] of this.#lru.entries(`${key}|`)) this.#lru.delete(name)
   }
 
   /** Looks at an image, or remembers it by its key. */
@@ -54,6 +92,7 @@ export class ImageMemory {
       const squareRgb = resizers[resize](image.data, image.width, image.height, imageSize, imageSize)
       const states = await this.#states({ key, squareRgb }, signal)
       await nextTurn(signal)
+      this.counters.proposalRuns++
       const proposals = await runProposalHead(this.#model.graphs['proposal-head'], this.#lastStates(states, 4))
       return { key, width: image.width, height: image.height, proposals, squareRgb }
     }
@@ -68,7 +107,8 @@ export class ImageMemory {
       const states = await this.#states(perception, signal)
       const state = states.byIndex.get(this.#model.config.imageTokenLayer)!
       await nextTurn(signal)
-      return floatsOf(await this.#model.graphs['image-tokens'].run({ hidden_state: state }), 'image_tokens')
+      const outputs = await this.#model.graphs['image-tokens'].run({ hidden_state: state })
+      return finite('the image tokens', floatsOf(outputs, 'image_tokens'))
     }
     return this.#lru.getOrMake(`${perception.key}|image-tokens`, make, (tokens) => tokens.byteLength)
   }
@@ -81,9 +121,7 @@ export class ImageMemory {
   async regionTokens(perception: Perception, boxesCxcywh: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
     const { hiddenSize } = this.#model.config.llm
     const known = this.#lru.get<Map<string, Float32Array>>(`${perception.key}|region-tokens`) ?? new Map()
-    const names = Array.from({ length: boxesCxcywh.length / 4 }, (_, i) =>
-      nameOf(boxesCxcywh.subarray(i * 4, i * 4 + 4)),
-    )
+    const names = namesOf(boxesCxcywh)
     const missing = names.flatMap((name, i) => (known.has(name) ? [] : [i]))
     if (missing.length > 0) {
       const boxes = Float32Array.from(missing.flatMap((i) => [...boxesCxcywh.subarray(i * 4, i * 4 + 4)]))
@@ -98,17 +136,40 @@ export class ImageMemory {
     return rows
   }
 
-  /** Keys and values of the prompt up to the question, for an image with these regions in this order. */
-  async prefix(perception: Perception, regions: SelectedRegions, signal?: AbortSignal): Promise<KvSegment> {
-    const make = async () => {
-      const regionTokens = await this.regionTokens(perception, regions.boxesCxcywh, signal)
-      const image = await this.#imagePrefix(perception, signal)
-      await nextTurn(signal)
-      const stretches = this.#stretches()
-      const { language, tokenizer } = this.#model
-      return language.extend(image, embedStretch(language, tokenizer.tokens, stretches.regions, { regionTokens }))
+  /**
+   * Keys and values of the prompt up to the question, for an image with these regions in this order.
+   * @param options.exact see `ForwardInput.exact`
+   */
+  prefix(
+    perception: Perception,
+    { boxesCxcywh }: Pick<SelectedRegions, 'boxesCxcywh'>,
+    { signal, exact = false }: { signal?: AbortSignal | undefined; exact?: boolean } = {},
+  ): Promise<KvSegment> {
+    const { language, tokenizer, facts } = this.#model
+    const stretches = splitPrompt(tokenizer.encode(promptPrefix), tokenizer.tokens)
+    const pieces = prefixPieces(stretches, tokenizer.tokens, {
+      imageKey: perception.key,
+      imageRows: facts.side ** 2 / 4,
+      regionKeys: namesOf(boxesCxcywh),
+    })
+    const embedsFrom = async (first: number): Promise<Float32Array> => {
+      const { hiddenSize } = language.config
+      const parts = pieces.slice(first).map(({ part }) => part)
+      const regions = parts.flatMap((part) => (typeof part === 'object' ? [part.region] : []))
+      const features = regions.length > 0 ? await this.regionTokens(perception, boxesCxcywh, signal) : null
+      const image = parts.includes('image') ? await this.imageTokens(perception, signal) : null
+      const filled = parts.map((part) => {
+        if (typeof part === 'number') return part
+        if (part === 'image') return image!
+        return features!.subarray(part.region * hiddenSize, (part.region + 1) * hiddenSize)
+      })
+      return embedParts(language, filled)
     }
-    return this.#lru.getOrMake(`${perception.key}|prefix|${nameOf(regions.boxesCxcywh)}`, make, segmentBytes)
+    return this.#prompts.get(
+      `${perception.key}|prefix|${nameOf(boxesCxcywh)}`,
+      { pieces, embedsFrom },
+      { kin: `${perception.key}|prefix|`, beginning: stretches.image.indexOf(tokenizer.tokens.image), exact, signal },
+    )
   }
 
   /** The pixels that the vision encoder sees, [1, 3, S, S]. */
@@ -116,23 +177,10 @@ export class ImageMemory {
     return normalisePixels(squareRgb, this.#model.pixels)
   }
 
+  /** Drops everything about every image. */
   clear(): void {
     this.#lru.clear()
-  }
-
-  #imagePrefix(perception: Perception, signal?: AbortSignal): Promise<KvSegment> {
-    const make = async () => {
-      const imageTokens = await this.imageTokens(perception, signal)
-      await nextTurn(signal)
-      const { language, tokenizer } = this.#model
-      return language.extend(null, embedStretch(language, tokenizer.tokens, this.#stretches().image, { imageTokens }))
-    }
-    return this.#lru.getOrMake(`${perception.key}|image-prefix`, make, segmentBytes)
-  }
-
-  #stretches() {
-    const { tokenizer } = this.#model
-    return splitPrompt(tokenizer.encode(promptPrefix), tokenizer.tokens)
+    this.#prompts.clear()
   }
 
   #states(perception: Pick<Perception, 'key' | 'squareRgb'>, signal?: AbortSignal): Promise<States> {
@@ -142,6 +190,8 @@ export class ImageMemory {
       const outputs = await this.#model.graphs['vision-encoder'].run({
         pixel_values: floats(this.pixels(perception), 1, 3, imageSize, imageSize),
       })
+      this.counters.encoderRuns++
+      for (const k of hiddenStates) finite(`hidden state ${k} of the image`, floatsOf(outputs, `hidden_state.${k}`))
       return { byIndex: new Map(hiddenStates.map((k) => [k, outputs[`hidden_state.${k}`]!])) }
     }
     const bytesOf = ({ byIndex }: States) => [...byIndex.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
@@ -160,6 +210,7 @@ export class ImageMemory {
       await nextTurn(signal)
       const feeds = Object.fromEntries(states.map((state, level) => [`hidden_state.${level}`, state]))
       const maps = await this.#model.graphs['region-maps'].run(feeds)
+      this.counters.regionMapRuns++
       return Object.fromEntries(states.map((_, level) => [`map.${level}`, maps[`region_map.${level}`]!]))
     }
     const bytesOf = (maps: Feeds) => Object.values(maps).reduce((sum, { data }) => sum + data.byteLength, 0)
@@ -180,10 +231,25 @@ export class ImageMemory {
       const some = boxes.subarray(start * 4, (start + batch) * 4)
       const feeds = { ...maps, boxes_cxcywh: floats(some, some.length / 4, 4) }
       const rows = floatsOf(await this.#model.graphs['region-head'].run(feeds), 'region_tokens')
+      this.counters.regionHeadRuns++
+      this.counters.regions += some.length / 4
       tokens.set(rows, start * this.#model.config.llm.hiddenSize)
     }
-    return tokens
+    return finite('the region tokens', tokens)
   }
+}
+
+/** @throws GromaError NUMERIC_FAULT when some of the numbers are none */
+function finite(what: string, numbers: Float32Array): Float32Array {
+  let sum = 0 // one NaN or infinity spoils the sum
+  for (const number of numbers) sum += number
+  if (Number.isFinite(sum)) return numbers
+  throw new GromaError('NUMERIC_FAULT', `${what} hold numbers that are not finite`)
+}
+
+/** The name of each box. */
+function namesOf(boxes: Float32Array): string[] {
+  return Array.from({ length: boxes.length / 4 }, (_, i) => nameOf(boxes.subarray(i * 4, i * 4 + 4)))
 }
 
 /** Boxes by their exact numbers. */

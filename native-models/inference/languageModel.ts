@@ -1,11 +1,16 @@
 import { GromaError } from '../errors.ts'
 import type { GromaConfig } from '../groma/config.ts'
 import type { EmbeddingTable } from './embeddingTable.ts'
-import { emptySegment, type GrowingCache, joinSegments, type KvSegment, prefixFeeds, segmentOf } from './kvCache.ts'
+import { HostKv, type KvCache, type KvSegment, type KvStore } from './kvCache.ts'
 import { floats, floatsOf, type GraphSession, integers, type Tensor } from './session.ts'
 
 /** Added to a score, it leaves nothing of it after the softmax. */
 const MASKED = -1e9
+/** Runs of more rows than this go through the graph made for prompts, where there is one: few rows are no faster there. */
+const PREFILL_FROM_ROWS = 64
+
+/** Rows of a prompt that go through the decoder in one run: a cancel waits for one of them at most. */
+export const PROMPT_ROWS = 256
 
 export interface ForwardInput {
   /** [B, T, H] */
@@ -14,60 +19,121 @@ export interface ForwardInput {
   /** what all sequences have in common, before `past` */
   prefix: KvSegment
   /** each sequence's own earlier tokens; null where there are none */
-  past: GrowingCache | null
+  past: KvCache | null
+  /** only the decoder's own graph, however many rows: for a second try after a numeric fault */
+  exact?: boolean
+  /** logits after so many of each sequence's last rows; 1 by default */
+  logitRows?: number
+}
+
+export interface ForwardOutput {
+  /** [B, logitRows, vocabulary] */
+  logits: Float32Array
+  /** keys and values of the new tokens, as a `KvCache` takes them */
+  outputs: Record<string, Tensor>
+}
+
+/** What went through the decoder since the model was opened. */
+export interface DecoderCounters {
+  passes: number
+  /** rows of all passes, sequences counted apart */
+  rows: number
+  /** of them, rows that went through the prompt graph */
+  prefillRows: number
+}
+
+export interface LanguageModelOptions {
+  /** the same model laid out for long runs (8-bit weights), where the folder has one */
+  prefill?: GraphSession | undefined
+  /** where keys and values live; this process's memory by default */
+  kv?: KvStore | undefined
 }
 
 /** The decoder graph and its embeddings. */
 export class LanguageModel {
   readonly config: GromaConfig['llm']
   readonly table: EmbeddingTable
+  readonly kv: KvStore
+  readonly counters: DecoderCounters = { passes: 0, rows: 0, prefillRows: 0 }
   readonly #session: GraphSession
-  readonly #nothing: KvSegment
+  readonly #prefill: GraphSession | undefined
 
-  constructor(session: GraphSession, table: EmbeddingTable, config: GromaConfig['llm']) {
+  constructor(
+    session: GraphSession,
+    table: EmbeddingTable,
+    config: GromaConfig['llm'],
+    { prefill, kv = new HostKv(config) }: LanguageModelOptions = {},
+  ) {
     this.#session = session
+    this.#prefill = prefill
     this.table = table
     this.config = config
-    this.#nothing = emptySegment(config)
+    this.kv = kv
   }
 
   /**
    * Runs T more tokens of B sequences.
-   * @returns logits [B, vocabulary] after each last token, and keys and values of the new tokens
    * @throws GromaError INPUT_INVALID when the sequences become longer than the model has positions
    */
-  async forward(input: ForwardInput): Promise<{ logits: Float32Array; outputs: Record<string, Tensor> }> {
-    const { embeds, batch, prefix, past } = input
-    const { hiddenSize, maxPositions, kvHeadCount, headSize } = this.config
+  async forward({ embeds, batch, prefix, past, exact = false, logitRows = 1 }: ForwardInput): Promise<ForwardOutput> {
+    const { hiddenSize, maxPositions } = this.config
     const length = embeds.length / (batch * hiddenSize)
     const start = prefix.length + (past?.length ?? 0)
     if (start + length > maxPositions) {
       const reason = `${start + length} tokens are more than the ${maxPositions} positions of the model`
       throw new GromaError('INPUT_INVALID', `the prompt is too long: ${reason}`)
     }
-    const outputs = await this.#session.run({
+    const rows = batch * length
+    const own = past ?? this.kv.cache(batch)
+    const long = !exact && rows > PREFILL_FROM_ROWS && this.#prefill !== undefined
+    const outputs = await (long ? this.#prefill! : this.#session).run({
       inputs_embeds: floats(embeds, batch, length, hiddenSize),
       position_ids: integers(
-        Array.from({ length: batch * length }, (_, i) => start + (i % length)),
+        Array.from({ length: rows }, (_, i) => start + (i % length)),
         batch,
         length,
       ),
-      attention_bias: attentionBias(length, prefix, past),
+      attention_bias: attentionBias(length, prefix, own),
       last_rows: integers(
-        Array.from({ length: batch }, (_, sequence) => (sequence + 1) * length - 1),
-        batch,
+        Array.from({ length: batch * logitRows }, (_, i) => {
+          const sequence = Math.floor(i / logitRows)
+          return (sequence + 1) * length - logitRows + (i % logitRows)
+        }),
+        batch * logitRows,
       ),
-      ...prefixFeeds(prefix, this.config),
-      ...(past?.feeds() ?? noPast(batch, this.#nothing, { kvHeadCount, headSize })),
+      ...prefix.feeds,
+      ...own.feeds(),
     })
+    this.counters.passes++
+    this.counters.rows += rows
+    if (long) this.counters.prefillRows += rows
     return { logits: floatsOf(outputs, 'logits'), outputs }
+  }
+
+  /**
+   * Reads a prompt that goes on after what the cache of one sequence holds, in runs of `PROMPT_ROWS`.
+   * @param options.between called before each run with the rows that are done; what it throws ends the reading
+   */
+  async read(
+    cache: KvCache,
+    embeds: Float32Array,
+    { exact = false, between = async () => {} }: { exact?: boolean; between?: (rows: number) => Promise<void> } = {},
+  ): Promise<void> {
+    const { hiddenSize } = this.config
+    for (let row = 0; row < embeds.length / hiddenSize; row += PROMPT_ROWS) {
+      await between(row)
+      const part = embeds.subarray(row * hiddenSize, (row + PROMPT_ROWS) * hiddenSize)
+      const { outputs } = await this.forward({ embeds: part, batch: 1, prefix: this.kv.nothing, past: cache, exact })
+      cache.append(outputs, part.length / hiddenSize)
+    }
   }
 
   /** Keys and values of one sequence that goes on after `before`; the result holds both. */
   async extend(before: KvSegment | null, embeds: Float32Array): Promise<KvSegment> {
-    const { outputs } = await this.forward({ embeds, batch: 1, prefix: before ?? this.#nothing, past: null })
-    const added = segmentOf(outputs, this.config, embeds.length / this.config.hiddenSize)
-    return before ? joinSegments(before, added, this.config) : added
+    const known = before?.length ?? 0
+    const cache = this.kv.cacheFrom(before ?? this.kv.nothing, known, known + embeds.length / this.config.hiddenSize)
+    await this.read(cache, embeds)
+    return cache.toSegment()
   }
 
   /** [ids, H] */
@@ -79,26 +145,15 @@ export class LanguageModel {
 }
 
 /** [1, 1, T, P + C + T]: earlier tokens are seen by all, new ones by those after them, free places by none. */
-function attentionBias(length: number, prefix: KvSegment, past: GrowingCache | null): Tensor {
+function attentionBias(length: number, prefix: KvSegment, past: KvCache): Tensor {
   const prefixPlaces = Math.max(1, prefix.length)
-  const pastPlaces = past?.capacity ?? 1
-  const columns = prefixPlaces + pastPlaces + length
+  const columns = prefixPlaces + past.capacity + length
   const bias = new Float32Array(length * columns)
   for (let row = 0; row < length; row++) {
     const start = row * columns
     bias.fill(MASKED, start + prefix.length, start + prefixPlaces)
-    bias.fill(MASKED, start + prefixPlaces + (past?.length ?? 0), start + prefixPlaces + pastPlaces)
-    bias.fill(MASKED, start + prefixPlaces + pastPlaces + row + 1, start + columns)
+    bias.fill(MASKED, start + prefixPlaces + past.length, start + prefixPlaces + past.capacity)
+    bias.fill(MASKED, start + prefixPlaces + past.capacity + row + 1, start + columns)
   }
   return floats(bias, 1, 1, length, columns)
-}
-
-function noPast(batch: number, nothing: KvSegment, shape: { kvHeadCount: number; headSize: number }) {
-  const place = new Float32Array(batch * shape.kvHeadCount * shape.headSize)
-  const feeds: Record<string, Tensor> = {}
-  for (const layer of nothing.keys.keys()) {
-    feeds[`past_key.${layer}`] = floats(place, batch, shape.kvHeadCount, shape.headSize, 1)
-    feeds[`past_value.${layer}`] = floats(place, batch, shape.kvHeadCount, 1, shape.headSize)
-  }
-  return feeds
 }

@@ -1,6 +1,7 @@
 import { GromaError } from '../errors.ts'
 import type { SpecialTokens } from '../groma/specialTokens.ts'
 import type { LanguageModel } from './languageModel.ts'
+import type { PromptPiece } from './promptCache.ts'
 
 /** A prompt's ids in the three stretches that are cached apart. */
 export interface PromptStretches {
@@ -22,29 +23,54 @@ export function splitPrompt(ids: readonly number[], tokens: SpecialTokens): Prom
   return { image: ids.slice(0, region), regions: ids.slice(region, end + 1), tail: ids.slice(end + 1) }
 }
 
+/** What fills a question's places for boxes. */
 export interface Fillings {
-  /** [M, H] */
-  imageTokens?: Float32Array
-  /** [R, H] */
-  regionTokens?: Float32Array
   /** per box that the question refers to: the region that stands for it */
   referRegions?: readonly number[]
+  /** [B, H] the feature of each of these regions */
+  referFeatures?: Float32Array
+}
+
+/** A piece of the prompt before the question, and what its embeddings are. */
+export interface PrefixPiece extends PromptPiece {
+  /** an id, the image's tokens, or the feature of the n-th region */
+  part: number | 'image' | { region: number }
 }
 
 /**
- * Embeddings of a stretch with its placeholders filled in: `<image>` by the image tokens, `<region>` by `<rK>` and the
- * region's feature for each region, the i-th `<refer_box>` and `<refer_feat>` by `<rK>` and the feature of the i-th box.
- * @returns [T, H]
- * @throws GromaError INPUT_INVALID when a question refers to more boxes than there are
+ * The prompt up to the question with its placeholders filled in: `<image>` by the image tokens, `<region>` by `<rK>` and the
+ * region's feature for each region.
+ * @param filling.imageRows image tokens
+ * @param filling.regionKeys name each region's box
  */
-export function embedStretch(
-  model: LanguageModel,
+export function prefixPieces(
+  { image, regions }: Pick<PromptStretches, 'image' | 'regions'>,
+  tokens: SpecialTokens,
+  filling: { imageKey: string; imageRows: number; regionKeys: readonly string[] },
+): PrefixPiece[] {
+  const token = (id: number): PrefixPiece => ({ key: `token ${id}`, rows: 1, part: id })
+  return [...image, ...regions].flatMap((id): PrefixPiece[] => {
+    if (id === tokens.image) return [{ key: `image ${filling.imageKey}`, rows: filling.imageRows, part: 'image' }]
+    if (id !== tokens.region) return [token(id)]
+    return filling.regionKeys.flatMap((box, region): PrefixPiece[] => [
+      token(tokens.regions[region]!),
+      { key: `region ${filling.imageKey} ${box}`, rows: 1, part: { region } },
+    ])
+  })
+}
+
+/**
+ * Embeddings of a question: the i-th `<refer_box>` and `<refer_feat>` stand for the `<rK>` and the feature of the i-th box.
+ * @returns [T, H]
+ * @throws GromaError INPUT_INVALID when the question refers to more boxes than there are
+ */
+export function embedQuestion(
+  model: Embedder,
   tokens: SpecialTokens,
   ids: readonly number[],
-  { imageTokens, regionTokens, referRegions = [] }: Fillings,
+  { referRegions = [], referFeatures }: Fillings,
 ): Float32Array {
   const width = model.config.hiddenSize
-  const parts: (number | Float32Array)[] = []
   let boxes = 0
   let features = 0
   const referred = (index: number): number => {
@@ -55,17 +81,20 @@ export function embedStretch(
       `the question refers to ${index + 1} boxes, ${referRegions.length} were given`,
     )
   }
-  const feature = (region: number) => regionTokens!.subarray(region * width, (region + 1) * width)
-  for (const id of ids) {
-    if (id === tokens.image && imageTokens) parts.push(imageTokens)
-    else if (id === tokens.region && regionTokens) {
-      for (let region = 0; region < regionTokens.length / width; region++) {
-        parts.push(tokens.regions[region]!, feature(region))
-      }
-    } else if (id === tokens.referBox) parts.push(tokens.regions[referred(boxes++)]!)
-    else if (id === tokens.referFeature && regionTokens) parts.push(feature(referred(features++)))
-    else parts.push(id)
-  }
+  const parts = ids.map((id): number | Float32Array => {
+    if (id === tokens.referBox) return tokens.regions[referred(boxes++)]!
+    if (id !== tokens.referFeature) return id
+    referred(features)
+    return referFeatures!.subarray(features * width, ++features * width)
+  })
+  return embedParts(model, parts)
+}
+
+type Embedder = Pick<LanguageModel, 'config' | 'table'>
+
+/** Ids and rows of embeddings, one after another: [T, H]. */
+export function embedParts(model: Embedder, parts: readonly (number | Float32Array)[]): Float32Array {
+  const width = model.config.hiddenSize
   const rows = parts.reduce<number>((sum, part) => sum + (typeof part === 'number' ? 1 : part.length / width), 0)
   const embeds = new Float32Array(rows * width)
   let row = 0

@@ -6,7 +6,7 @@ import type { RgbImage } from '../preprocess/image.ts'
 import { generate } from './generate.ts'
 import type { ImageMemory } from './imageMemory.ts'
 import type { LoadedModel } from './loadModel.ts'
-import { embedStretch, splitPrompt } from './promptEmbedding.ts'
+import { embedQuestion, splitPrompt } from './promptEmbedding.ts'
 import { floats, floatsOf } from './session.ts'
 
 export interface TraceInput {
@@ -72,9 +72,16 @@ export async function runTrace(
   const { tail } = splitPrompt(inputIds, tokenizer.tokens)
   const regionTokens = await memory.regionTokens(perception, selection.boxesCxcywh, signal)
   const referRegions = bestRegionForEach(selection.boxesCxcywh, userBoxes)
+  const referFeatures = await memory.regionTokens(
+    perception,
+    Float32Array.from(
+      referRegions.flatMap((region) => [...selection.boxesCxcywh.subarray(region * 4, region * 4 + 4)]),
+    ),
+    signal,
+  )
   const { generated, firstLogits } = await generate(language, {
-    prefix: await memory.prefix(perception, selection, signal),
-    tails: [embedStretch(language, tokenizer.tokens, tail, { regionTokens, referRegions })],
+    prefix: await memory.prefix(perception, selection, { signal }),
+    tails: [embedQuestion(language, tokenizer.tokens, tail, { referRegions, referFeatures })],
     maxNewTokens,
     eosTokenId: tokenizer.tokens.eos,
     topCount: TOP,

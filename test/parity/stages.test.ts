@@ -4,7 +4,7 @@ import { promptParts } from '../../native-models/groma/prompt.ts'
 import { bestRegionForEach, selectRegions } from '../../native-models/groma/regionSelection.ts'
 import { generate } from '../../native-models/inference/generate.ts'
 import { type LoadedModel, loadModel } from '../../native-models/inference/loadModel.ts'
-import { embedStretch, splitPrompt } from '../../native-models/inference/promptEmbedding.ts'
+import { embedParts, embedQuestion, prefixPieces, splitPrompt } from '../../native-models/inference/promptEmbedding.ts'
 import { runProposalHead } from '../../native-models/inference/proposals.ts'
 import { floats, floatsOf, physicalCores, type Tensor } from '../../native-models/inference/session.ts'
 import { referenceExpectation, referenceTensors } from '../support/referenceCases.ts'
@@ -92,17 +92,22 @@ describe('stages apart: one-level', () => {
         boxCxcywh(...(box as [number, number, number, number])),
       )
       const selected = tensor(`${wanted.case}.selected_cxcywh`).data
-      const fillings = {
-        imageTokens: tensor('image_tokens').data,
-        regionTokens: tensor(`${wanted.case}.region_tokens`).data,
-        referRegions: bestRegionForEach(selected, boxes.flat()),
-      }
-      const embed = (ids: readonly number[]) => embedStretch(model.language, tokens, ids, fillings)
-      const image = await model.language.extend(null, embed(stretches.image))
-      const prefix = await model.language.extend(image, embed(stretches.regions))
+      const referRegions = bestRegionForEach(selected, boxes.flat())
+      const imageTokens = tensor('image_tokens').data
+      const { hiddenSize } = model.config.llm
+      const imageRows = imageTokens.length / hiddenSize
+      const features = tensor(`${wanted.case}.region_tokens`).data
+      const feature = (region: number) => features.subarray(region * hiddenSize, (region + 1) * hiddenSize)
+      const regionKeys = Array.from({ length: selected.length / 4 }, (_, region) => `${region}`)
+      const pieces = prefixPieces(stretches, tokens, { imageKey: '', imageRows, regionKeys })
+      const parts = pieces.map(({ part }) => {
+        return typeof part === 'number' ? part : part === 'image' ? imageTokens : feature(part.region)
+      })
+      const prefix = await model.language.extend(null, embedParts(model.language, parts))
+      const referFeatures = Float32Array.from(referRegions.flatMap((region) => [...feature(region)]))
       const { generated, firstLogits } = await generate(model.language, {
         prefix,
-        tails: [embed(stretches.tail)],
+        tails: [embedQuestion(model.language, tokens, stretches.tail, { referRegions, referFeatures })],
         maxNewTokens: wanted.max_new_tokens,
         eosTokenId: tokens.eos,
         guardCycles: false,

@@ -111,7 +111,8 @@ describe('GromaEngine', () => {
     expect(again.proposals).toEqual(perception.proposals)
     const [a] = await forgetful.caption(again, [drawn], { detail: 'brief' })
     const [b] = await engine.caption(perception, [drawn], { detail: 'brief' })
-    expect(a).toEqual(b)
+    // what is shared with an earlier prompt was computed in other runs: equal but for the last bits
+    expect(a).toEqual({ ...b, confidence: expect.closeTo(b!.confidence, 5) })
     await forgetful.close()
   })
 

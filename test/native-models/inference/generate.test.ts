@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { endsInCycle, type GenerateInput, generate } from '../../../native-models/inference/generate.ts'
-import { emptySegment } from '../../../native-models/inference/kvCache.ts'
+import { HostKv } from '../../../native-models/inference/kvCache.ts'
 import type { LanguageModel } from '../../../native-models/inference/languageModel.ts'
 import { floats } from '../../../native-models/inference/session.ts'
 
 const VOCABULARY = 12
 const EOS = 2
 const sizes = { layerCount: 1, kvHeadCount: 1, headSize: 2 }
+const kv = new HostKv(sizes)
 
 type Model = Parameters<typeof generate>[0]
 type Forward = (sequence: number, step: number) => Float32Array
@@ -18,6 +19,7 @@ function scripted(logitsOf: Forward): Model & { batches: number[] } {
   const names = new Map<number, number>() // token -> sequence that said it
   return {
     batches,
+    kv,
     config: { ...sizes, hiddenSize: 1 } as LanguageModel['config'],
     embed: (ids) => Float32Array.from(ids, (id) => names.get(id) ?? 0),
     async forward({ embeds, batch }) {
@@ -36,7 +38,7 @@ function scripted(logitsOf: Forward): Model & { batches: number[] } {
       return {
         logits,
         outputs: {
-          'present_key.0': floats(data, batch, 1, 2, length),
+          'present_key.0': floats(data, batch, 1, length, 2),
           'present_value.0': floats(data, batch, 1, length, 2),
         },
       }
@@ -48,7 +50,7 @@ const choose = (id: number, logit = 5) =>
   Float32Array.from({ length: VOCABULARY }, (_, i) => (i === id ? logit : i / 100))
 const start = (model: Model, sequences: number, input: Partial<GenerateInput> = {}) =>
   generate(model, {
-    prefix: emptySegment(sizes),
+    prefix: kv.nothing,
     tails: Array.from({ length: sequences }, (_, sequence) => Float32Array.of(sequence, sequence, sequence)),
     maxNewTokens: 6,
     eosTokenId: EOS,

@@ -1,76 +1,64 @@
 import { describe, expect, it } from 'vitest'
-import {
-  emptySegment,
-  GrowingCache,
-  joinSegments,
-  type KvSegment,
-  prefixFeeds,
-  segmentBytes,
-} from '../../../native-models/inference/kvCache.ts'
-import type { Tensor } from '../../../native-models/inference/session.ts'
+import { HostKv, type KvCache } from '../../../native-models/inference/kvCache.ts'
+import type { Feeds, Tensor } from '../../../native-models/inference/session.ts'
 
 const shape = { layerCount: 2, kvHeadCount: 3, headSize: 2 }
+const kv = new HostKv(shape)
 
-/** Keys [B, G, d, T] and values [B, G, T, d] of a run, told apart by the token they stand for. */
+/** Keys and values [B, G, T, d] of a run, told apart by the token they stand for. */
 function outputsOf(tokens: readonly (readonly number[])[]): Record<string, Tensor> {
   const outputs: Record<string, Tensor> = {}
   const count = tokens[0]!.length
   const { layerCount, kvHeadCount, headSize } = shape
   for (let layer = 0; layer < layerCount; layer++) {
     const keys: number[] = []
-    const values: number[] = []
     for (const sequence of tokens) {
       for (let head = 0; head < kvHeadCount; head++) {
-        for (let d = 0; d < headSize; d++) for (const token of sequence) keys.push(numberOf(token, layer, head, d))
-        for (const token of sequence) for (let d = 0; d < headSize; d++) values.push(-numberOf(token, layer, head, d))
+        for (const token of sequence) for (let d = 0; d < headSize; d++) keys.push(numberOf(token, layer, head, d))
       }
     }
-    outputs[`present_key.${layer}`] = {
-      data: Float32Array.from(keys),
-      dims: [tokens.length, kvHeadCount, headSize, count],
-    }
-    outputs[`present_value.${layer}`] = {
-      data: Float32Array.from(values),
-      dims: [tokens.length, kvHeadCount, count, headSize],
-    }
+    const dims = [tokens.length, kvHeadCount, count, headSize]
+    outputs[`present_key.${layer}`] = { data: Float32Array.from(keys), dims }
+    outputs[`present_value.${layer}`] = { data: Float32Array.from(keys, (number) => -number), dims }
   }
   return outputs
 }
 
 const numberOf = (token: number, layer: number, head: number, d: number) => token * 1000 + layer * 100 + head * 10 + d
 
-/** Checks that every place of the cache holds the token that was put there. */
-function expectTokens(cache: GrowingCache, sequences: readonly (readonly number[])[]): void {
-  const feeds = cache.feeds()
+/** Checks that every place of the feeds holds the token that was put there. */
+function expectTokens(feeds: Feeds, name: string, places: number, sequences: readonly (readonly number[])[]): void {
   const { layerCount, kvHeadCount, headSize } = shape
   for (let layer = 0; layer < layerCount; layer++) {
-    const [keys, values] = [feeds[`past_key.${layer}`]!, feeds[`past_value.${layer}`]!]
-    expect(keys.dims).toEqual([sequences.length, kvHeadCount, headSize, cache.capacity])
-    expect(values.dims).toEqual([sequences.length, kvHeadCount, cache.capacity, headSize])
+    const [keys, values] = [feeds[`${name}_key.${layer}`]!, feeds[`${name}_value.${layer}`]!]
+    expect(keys.dims).toEqual([sequences.length, kvHeadCount, places, headSize])
+    expect(values.dims).toEqual(keys.dims)
     for (const [b, sequence] of sequences.entries()) {
       for (let head = 0; head < kvHeadCount; head++) {
         for (let d = 0; d < headSize; d++) {
           for (const [t, token] of sequence.entries()) {
-            const row = b * kvHeadCount + head
-            expect(keys.data[(row * headSize + d) * cache.capacity + t]).toBe(numberOf(token, layer, head, d))
-            expect(values.data[(row * cache.capacity + t) * headSize + d]).toBe(-numberOf(token, layer, head, d))
+            const place = ((b * kvHeadCount + head) * places + t) * headSize + d
+            expect(keys.data[place]).toBe(numberOf(token, layer, head, d))
+            expect(values.data[place]).toBe(-numberOf(token, layer, head, d))
           }
         }
       }
     }
   }
 }
+const expectCache = (cache: KvCache, sequences: readonly (readonly number[])[]) =>
+  expectTokens(cache.feeds(), 'past', cache.capacity, sequences)
 
-describe('GrowingCache', () => {
+describe('HostKv', () => {
   it('keeps every token through growth and sequences that leave', () => {
     let sequences = [
       [1, 2, 3],
       [11, 12, 13],
       [21, 22, 23],
     ]
-    const cache = new GrowingCache(shape, 3)
+    const cache = kv.cache(3)
     cache.append(outputsOf(sequences), 3)
-    expectTokens(cache, sequences)
+    expectCache(cache, sequences)
     for (let token = 4; token < 80; token++) {
       const added = sequences.map((sequence) => [sequence[0]! + token])
       cache.append(outputsOf(added), 1)
@@ -85,33 +73,44 @@ describe('GrowingCache', () => {
       }
       expect(cache.length).toBe(sequences[0]!.length)
     }
-    expectTokens(cache, sequences)
+    expectCache(cache, sequences)
     expect(cache.capacity).toBe(128)
   })
 
+  it('keeps the first tokens of a run only, where the others were wrong guesses', () => {
+    const cache = kv.cache(1)
+    cache.append(outputsOf([[1, 2, 3]]), 3)
+    cache.append(outputsOf([[4, 99, 98]]), 3, 1)
+    cache.append(outputsOf([[5, 6]]), 2)
+    expect(cache.length).toBe(6)
+    expectCache(cache, [[1, 2, 3, 4, 5, 6]])
+  })
+
   it('takes many tokens at once behind others', () => {
-    const cache = new GrowingCache(shape, 1)
+    const cache = kv.cache(1)
     const many = Array.from({ length: 40 }, (_, i) => i + 3)
     cache.append(outputsOf([[1, 2]]), 2)
     cache.append(outputsOf([many]), 40)
-    expectTokens(cache, [[1, 2, ...many]])
-  })
-})
-
-describe('segments', () => {
-  const segment = (tokens: number[]): KvSegment => {
-    const outputs = outputsOf([tokens])
-    const data = (name: string) => [0, 1].map((layer) => outputs[`${name}.${layer}`]!.data as Float32Array)
-    return { length: tokens.length, keys: data('present_key'), values: data('present_value') }
-  }
-
-  it('join as if they had been one', () => {
-    expect(joinSegments(segment([1, 2]), segment([3, 4, 5]), shape)).toEqual(segment([1, 2, 3, 4, 5]))
+    expectCache(cache, [[1, 2, ...many]])
   })
 
-  it('count their bytes', () => expect(segmentBytes(segment([1, 2]))).toBe(2 * 2 * 3 * 2 * 2 * 4))
+  it('makes segments without room to spare, and begins with the first tokens of one', () => {
+    const cache = kv.cache(1, 50)
+    cache.append(outputsOf([[1, 2, 3, 4]]), 4)
+    const segment = cache.toSegment()
+    expect(segment).toMatchObject({ length: 4, bytes: 2 * 2 * 3 * 2 * 4 * 4 })
+    expectTokens(segment.feeds, 'prefix', 4, [[1, 2, 3, 4]])
+    const next = kv.cacheFrom(segment, 2, 4)
+    next.append(outputsOf([[5, 6]]), 2)
+    expect([next.length, next.capacity]).toEqual([4, 4])
+    const other = next.toSegment()
+    expectTokens(other.feeds, 'prefix', 4, [[1, 2, 5, 6]])
+    expectTokens(segment.feeds, 'prefix', 4, [[1, 2, 3, 4]])
+  })
 
-  it('of no tokens have one place', () => {
-    expect(prefixFeeds(emptySegment(shape), shape)['prefix_key.1']!.dims).toEqual([1, 3, 2, 1])
+  it('has one place, to be masked, where there is no token', () => {
+    expect(kv.nothing.length).toBe(0)
+    expect(kv.nothing.feeds['prefix_key.1']!.dims).toEqual([1, 3, 1, 2])
+    expect(kv.cache(2).capacity).toBe(1)
   })
 })
