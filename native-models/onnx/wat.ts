@@ -1,0 +1,173 @@
+/**
+ * Assembles WebAssembly text: the folded instructions, types and vector operations that our kernels use, nothing else.
+ * Numbers of sections and opcodes are those of the WebAssembly 2.0 specification.
+ */
+
+type Expression = string | Expression[]
+
+const TYPES: Record<string, number> = { i32: 0x7f, f32: 0x7d, v128: 0x7b }
+const NO_RESULT = 0x40
+const END = 0x0b
+const VECTOR = 0xfd
+
+/** Instructions that take their operands from the stack and nothing else. */
+const PLAIN: Record<string, readonly number[]> = {
+  return: [0x0f],
+  select: [0x1b],
+  'i32.lt_u': [0x49],
+  'f32.eq': [0x5b],
+  'f32.ne': [0x5c],
+  'f32.gt': [0x5e],
+  'i32.add': [0x6a],
+  'i32.sub': [0x6b],
+  'f32.neg': [0x8c],
+  'f32.add': [0x92],
+  'f32.sub': [0x93],
+  'f32.mul': [0x94],
+  'f32.div': [0x95],
+  'f32.min': [0x96],
+  'f32.max': [0x97],
+  'f32x4.splat': [VECTOR, 0x13],
+  'v128.and': [VECTOR, 0x4e],
+  'v128.or': [VECTOR, 0x50],
+  'i8x16.narrow_i16x8_u': [VECTOR, 0x66],
+  'f32x4.nearest': [VECTOR, 0x6a],
+  'i16x8.splat': [VECTOR, 0x10],
+  'i16x8.narrow_i32x4_s': [VECTOR, 0x85, 0x01],
+  'i16x8.shr_u': [VECTOR, 0x8d, 0x01],
+  'f32x4.add': [VECTOR, 0xe4, 0x01],
+  'f32x4.sub': [VECTOR, 0xe5, 0x01],
+  'f32x4.mul': [VECTOR, 0xe6, 0x01],
+  'f32x4.min': [VECTOR, 0xe8, 0x01],
+  'f32x4.max': [VECTOR, 0xe9, 0x01],
+  'f32x4.pmin': [VECTOR, 0xea, 0x01],
+  'f32x4.pmax': [VECTOR, 0xeb, 0x01],
+  'i32x4.trunc_sat_f32x4_s': [VECTOR, 0xf8, 0x01],
+}
+/** Instructions with a memory address: opcode, then log2 of the alignment. */
+const MEMORY: Record<string, readonly [readonly number[], number]> = {
+  'f32.load': [[0x2a], 2],
+  'f32.store': [[0x38], 2],
+  'v128.load': [[VECTOR, 0x00], 2],
+  'v128.store': [[VECTOR, 0x0b], 2],
+  'v128.store64_lane': [[VECTOR, 0x5b], 2],
+}
+/** Instructions with the number of a lane as their last immediate. */
+const LANES: Record<string, readonly number[]> = { 'f32x4.extract_lane': [VECTOR, 0x1f], 'v128.store64_lane': [] }
+const LOCALS: Record<string, number> = { 'local.get': 0x20, 'local.set': 0x21, 'local.tee': 0x22 }
+const BRANCHES: Record<string, number> = { br: 0x0c, br_if: 0x0d }
+const BLOCKS: Record<string, number> = { block: 0x02, loop: 0x03 }
+
+/**
+ * The module of one function `(func (export "name") (param $x i32) ... (result i32) (local $y f32) ... instructions)` and a
+ * memory of so many pages, exported as `memory`.
+ * @throws SyntaxError for anything else
+ */
+export function assemble(source: string, memoryPages: number): Uint8Array<ArrayBuffer> {
+  const func = parse(source)
+  if (func[0] !== 'func') throw new SyntaxError('expected (func ...)')
+  const field = (name: string) => func.filter((part) => part[0] === name && Array.isArray(part)) as Expression[][]
+  const typesOf = (parts: Expression[][]) => parts.map((part) => typeOf(part.at(-1)))
+  const locals = [...field('param'), ...field('local')]
+  const names = new Map(locals.map((part, index) => [String(part[1]), index]))
+  const params = typesOf(field('param'))
+  const own = typesOf(field('local'))
+  const body = func.filter((part) => Array.isArray(part) && !/^(export|param|result|local)$/.test(String(part[0])))
+  const code = [
+    ...vector(own.map((type) => [1, type])),
+    ...body.flatMap((instruction) => emit(instruction as Expression[], names, [])),
+    END,
+  ]
+  const exportName = String(field('export')[0]?.[1]).slice(1, -1)
+  return Uint8Array.from([
+    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...section(
+      1,
+      vector([
+        [0x60, ...vector(params.map((type) => [type])), ...vector(typesOf(field('result')).map((type) => [type]))],
+      ]),
+    ),
+    ...section(3, vector([[0]])),
+    ...section(5, vector([[0, ...unsigned(memoryPages)]])),
+    ...section(
+      7,
+      vector([
+        [...text('memory'), 2, 0],
+        [...text(exportName), 0, 0],
+      ]),
+    ),
+    ...section(10, vector([[...unsigned(code.length), ...code]])),
+  ])
+}
+
+function emit(expression: Expression[], locals: ReadonlyMap<string, number>, labels: readonly string[]): number[] {
+  const [head, ...rest] = expression
+  const name = String(head)
+  const all = (parts: readonly Expression[], inside = labels) =>
+    parts.flatMap((part) => emit(list(part), locals, inside))
+  if (name in BLOCKS) {
+    const [label, ...body] = rest
+    return [BLOCKS[name]!, NO_RESULT, ...all(body, [String(label), ...labels]), END]
+  }
+  if (name === 'if') {
+    const [condition, then] = rest
+    return [...all([condition!]), 0x04, NO_RESULT, ...all(list(then).slice(1), ['', ...labels]), END]
+  }
+  if (name in BRANCHES) {
+    const depth = labels.indexOf(String(rest[0]))
+    if (depth < 0) throw new SyntaxError(`no label ${rest[0]}`)
+    return [...all(rest.slice(1)), BRANCHES[name]!, depth]
+  }
+  if (name in LOCALS) {
+    const index = locals.get(String(rest[0]))
+    if (index === undefined) throw new SyntaxError(`no local ${rest[0]}`)
+    return [...all(rest.slice(1)), LOCALS[name]!, ...unsigned(index)]
+  }
+  if (name === 'i32.const') return [0x41, ...signed(Number(rest[0]))]
+  if (name === 'f32.const') return [0x43, ...new Uint8Array(Float32Array.of(Number(rest[0])).buffer)]
+  const [lane, operands] = name in LANES ? [[Number(rest[0])], rest.slice(1)] : [[], rest]
+  const memory = MEMORY[name]
+  const opcode = memory ? [...memory[0], memory[1], 0] : (PLAIN[name] ?? LANES[name])
+  if (!opcode) throw new SyntaxError(`no instruction ${name}`)
+  return [...all(operands), ...opcode, ...lane]
+}
+
+function list(expression: Expression | undefined): Expression[] {
+  if (Array.isArray(expression)) return expression
+  throw new SyntaxError(`expected an instruction, found ${expression}`)
+}
+
+function typeOf(name: Expression | undefined): number {
+  const type = TYPES[String(name)]
+  if (type === undefined) throw new SyntaxError(`no type ${name}`)
+  return type
+}
+
+function parse(source: string): Expression[] {
+  const stack: Expression[][] = [[]]
+  for (const token of source.replace(/;;.*/g, '').match(/[()]|[^\s()]+/g) ?? []) {
+    if (token === '(') stack.push([])
+    else if (token !== ')') stack.at(-1)!.push(token)
+    else {
+      const done = stack.pop()!
+      if (stack.length === 0) throw new SyntaxError('one ) too many')
+      stack.at(-1)!.push(done)
+    }
+  }
+  if (stack.length !== 1) throw new SyntaxError('a ) is missing')
+  return list(stack[0]![0])
+}
+
+const section = (id: number, content: readonly number[]) => [id, ...unsigned(content.length), ...content]
+const vector = (items: readonly (readonly number[])[]) => [...unsigned(items.length), ...items.flat()]
+const text = (value: string) => [...unsigned(value.length), ...Buffer.from(value)]
+
+/** LEB128 */
+function unsigned(value: number): number[] {
+  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...unsigned(value >>> 7)]
+}
+
+function signed(value: number): number[] {
+  if (value >= -0x40 && value < 0x40) return [value & 0x7f]
+  return [(value & 0x7f) | 0x80, ...signed(value >> 7)]
+}
