@@ -1,68 +1,61 @@
-/** The application's engine process, as the application starts it, for figures about a whole process. */
-import { type ChildProcess, fork } from 'node:child_process'
+/** The application's engine host with its real process, whose number is known, for figures about a whole process. */
+import { fork } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { EngineEvent, EngineProgress, EngineTask } from '../../electron/contract/engineProtocol.ts'
+import type { EngineChild } from '../../electron/engine/engineChild.ts'
+import { EngineHost } from '../../electron/engine/engineHost.ts'
+import { cacheDir } from './places.ts'
 
 const ENTRY = fileURLToPath(new URL('../../electron/engine/engineProcess.ts', import.meta.url))
 
-export class EngineChild {
-  readonly #child: ChildProcess
-  #nextTaskId = 1
+export class EngineWithPid {
+  readonly host: EngineHost
+  /** The engine's own process is the first that its host starts; later ones do jobs apart. */
+  #pid: number | null = null
 
-  /** Starts the process; it is loading nothing yet. */
   constructor() {
-    this.#child = fork(ENTRY, [], {
+    this.host = new EngineHost({ starter: () => this.#start() })
+  }
+
+  get pid(): number {
+    if (this.#pid === null) throw new Error('the engine process has not been started')
+    return this.#pid
+  }
+
+  /** Loads an engine folder, laid out for this machine as the application does it. @throws what loading fails with */
+  async load(modelDir: string): Promise<void> {
+    const machineDir = join(cacheDir(), 'machine')
+    mkdirSync(machineDir, { recursive: true })
+    this.host.load({ name: 'bench', modelDir, checkpointDir: null, cacheDir: machineDir })
+    await new Promise<void>((resolve, reject) => {
+      const stop = this.host.onState(({ status, note }) => {
+        if (status !== 'ready' && status !== 'failed') return
+        stop()
+        if (status === 'ready') resolve()
+        else reject(this.host.failure() ?? new Error(note))
+      })
+    })
+  }
+
+  close(): void {
+    this.host.close()
+  }
+
+  #start(): EngineChild {
+    const child = fork(ENTRY, [], {
       execArgv: [],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
-  }
-
-  get pid(): number {
-    return this.#child.pid!
-  }
-
-  load(modelDir: string): Promise<void> {
-    this.#child.send({ type: 'load', modelDir, checkpointDir: null })
-    return this.#until((event) => {
-      if (event.type === 'loadFailed') throw new Error(event.error.message)
-      return event.type === 'ready'
-    })
-  }
-
-  /** Runs a task to its end. */
-  run(task: EngineTask, onProgress: (progress: EngineProgress) => void = () => {}): Promise<void> {
-    const taskId = this.#nextTaskId++
-    this.#child.send({ type: 'run', taskId, task })
-    return this.#until((event) => {
-      if (event.type === 'progress') onProgress(event.progress)
-      if (event.type === 'failed') throw new Error(event.error.message)
-      return event.type === 'result'
-    })
-  }
-
-  kill(): void {
-    this.#child.kill('SIGKILL')
-  }
-
-  #until(isOver: (event: EngineEvent) => boolean): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const settle = (end: () => void) => {
-        this.#child.off('message', onMessage)
-        this.#child.off('exit', onExit)
-        end()
-      }
-      const onExit = (code: number | null, signal: string | null) =>
-        settle(() => reject(new Error(`the engine process ended (${signal ?? code})`)))
-      const onMessage = (event: EngineEvent) => {
-        try {
-          if (isOver(event)) settle(resolve)
-        } catch (error) {
-          settle(() => reject(error))
-        }
-      }
-      this.#child.on('message', onMessage)
-      this.#child.on('exit', onExit)
-    })
+    this.#pid ??= child.pid ?? null
+    return {
+      send: (message) => {
+        if (child.connected) child.send(message, () => {})
+      },
+      onMessage: (listener) => child.on('message', listener),
+      onExit: (listener) => child.on('exit', (code, signal) => listener(`(${signal ?? code})`)),
+      kill: () => child.kill('SIGKILL'),
+    }
   }
 }

@@ -1,5 +1,5 @@
-/** Pictures to measure with. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+/** Pictures to measure with: scenes that the demo model has never seen. */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decodeImage, type RgbImage } from '../../native-models/preprocess/image.ts'
 import { drawScene } from '../support/syntheticScenes.ts'
@@ -7,21 +7,23 @@ import { cacheDir } from './places.ts'
 
 const FIRST_SEED = 5_000_000
 
-/** Encoded scenes that the demo model has never seen, drawn once; the paths, in order. */
-export async function sceneFiles(count: number): Promise<string[]> {
-  const folder = sceneFolder(count)
-  mkdirSync(folder, { recursive: true })
-  const paths: string[] = []
-  for (let k = 0; k < count; k++) {
-    const path = join(folder, `${String(k).padStart(4, '0')}.jpg`)
-    writeFileSync(path, (await drawScene(FIRST_SEED + k)).bytes)
-    paths.push(path)
-  }
-  return paths
+/** Writes scenes `first`, `first + 1`, ... into a folder of their own. Resolves to the folder. */
+export async function sceneFolder(first: number, count: number): Promise<string> {
+  const folder = join(cacheDir(), `scenes-${first}-${count}`)
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder)
+  for (let k = first; k < first + count; k++) writeFileSync(join(folder, fileName(k)), await sceneBytes(k))
+  return folder
 }
 
-export const sceneFolder = (count: number): string => join(cacheDir(), `scenes-${count}`)
+/** Writes scene 0. Resolves to its path. */
+export async function sceneFile(): Promise<string> {
+  return join(await sceneFolder(0, 1), fileName(0))
+}
 
 export async function scene(k = 0): Promise<RgbImage> {
-  return decodeImage((await drawScene(FIRST_SEED + k)).bytes)
+  return decodeImage(await sceneBytes(k))
 }
+
+const fileName = (k: number) => `${String(k).padStart(4, '0')}.jpg`
+const sceneBytes = async (k: number) => (await drawScene(FIRST_SEED + k)).bytes

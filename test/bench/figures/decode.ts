@@ -1,23 +1,29 @@
 import { physicalCores } from '../../../native-models/inference/session.ts'
 import { Decoder } from '../decoder.ts'
-import { type Figure, measured, type Row } from '../figure.ts'
+import { type BenchContext, type Figure, type FigureRecord, measured, type Row } from '../figure.ts'
+import { GroundedWriter, groundedTalks } from '../grounded.ts'
 import { Llama } from '../llama/llama.ts'
-import { interleaved, spreadText } from '../measure.ts'
-import { precisionText, releaseModel } from '../models.ts'
+import { brief, interleaved, median, spreadText } from '../measure.ts'
+import { demoModel, precisionText, releaseModel } from '../models.ts'
 
 const PROMPT_TOKENS = 600
 
-const row: Row = {
+const plain: Row = {
   case: 'plain',
   unit: 'tok/s',
   referenceName: Llama.title,
   ratio: 'value/reference',
   goal: { of: 'ratio', at: '>=', limit: 1 },
 }
+const grounded: Row = {
+  ...plain,
+  case: 'grounded text, several tokens a pass',
+  goal: { of: 'ratio', at: '>=', limit: 1.2 },
+}
 
 export const decode: Figure = {
   work: `7B int4, a cache of ${PROMPT_TOKENS} tokens, greedy, beside llama.cpp`,
-  rows: [row],
+  rows: [plain, grounded],
   async measure(context) {
     const { quick, log } = context
     const modelDir = await releaseModel(context)
@@ -28,7 +34,7 @@ export const decode: Figure = {
       log(`reading the prompt of ${PROMPT_TOKENS} tokens, both sides`)
       await decoder.prefill(PROMPT_TOKENS)
       await llama.prefill(PROMPT_TOKENS)
-      const [tokens, rounds] = quick ? [8, 2] : [24, 5]
+      const [tokens, rounds] = quick ? [8, 2] : [24, 4]
       await decoder.decode(2) // the first run lays out buffers
       await llama.decode(2)
       log(`writing ${tokens} tokens, ${rounds} times each in turns`)
@@ -38,9 +44,34 @@ export const decode: Figure = {
         async () => tokens / (await llama.decode(tokens)),
       )
       const note = `${await precisionText(modelDir)}; ${threads} threads; ours ${spreadText(ours)}, llama.cpp ${spreadText(theirs)}`
-      return [measured('decode', row, { value: ours.median, reference: theirs.median, note })]
+      return [
+        measured('decode', plain, { value: ours.median, reference: theirs.median, note }),
+        await groundedRecord(decoder, llama, context),
+      ]
     } finally {
       llama.close()
     }
   },
+}
+
+async function groundedRecord(decoder: Decoder, llama: Llama, context: BenchContext): Promise<FigureRecord> {
+  const { quick, log } = context
+  const { talks, tokens } = await groundedTalks(await demoModel(context), quick ? 1 : 3)
+  const writer = new GroundedWriter(decoder.language, decoder.prompt, tokens)
+  const total = { tokens: 0, seconds: 0, passes: 0, guessed: 0, right: 0 }
+  const theirs: number[] = []
+  log(`writing ${talks.length} grounded answers, llama.cpp in turns`)
+  for (const talk of talks) {
+    const figures = await writer.write(talk)
+    // The first token belongs to the question.
+    total.tokens += talk.answer.length - 1
+    total.seconds += (figures.totalMs - figures.firstTokenMs) / 1000
+    total.passes += figures.passes - 1
+    total.guessed += figures.guessed
+    total.right += figures.guessedRight
+    theirs.push(8 / (await llama.decode(8)))
+  }
+  const value = total.tokens / total.seconds
+  const note = `answers of the demo model, ${total.tokens} tokens, ${brief(total.tokens / total.passes)} a pass; ${total.right} of ${total.guessed} guesses right`
+  return measured('decode', grounded, { value, reference: median(theirs), note })
 }

@@ -1,4 +1,4 @@
-import { EngineChild } from '../engineChild.ts'
+import { EngineWithPid } from '../engineChild.ts'
 import {
   type BenchContext,
   type Figure,
@@ -10,7 +10,7 @@ import {
 } from '../figure.ts'
 import { median, seconds } from '../measure.ts'
 import { demoModel, precisionText, releaseModel } from '../models.ts'
-import { sceneFiles } from '../picture.ts'
+import { sceneFile } from '../picture.ts'
 
 const row = (name: string, limit: number): Row => ({
   case: name,
@@ -41,11 +41,11 @@ async function record(
 ): Promise<FigureRecord> {
   try {
     const modelDir = await model(context)
-    const [path] = await sceneFiles(1)
+    const path = await sceneFile()
     context.log(`${row.case}: once to prepack, then ${rounds} times`)
-    await firstProposal(modelDir, path!)
+    await firstProposal(modelDir, path)
     const times: number[] = []
-    for (let round = 0; round < rounds; round++) times.push(await firstProposal(modelDir, path!))
+    for (let round = 0; round < rounds; round++) times.push(await firstProposal(modelDir, path))
     const note = `${await precisionText(modelDir)}; files in the page cache`
     return measured('ready', row, { value: median(times), note })
   } catch (error) {
@@ -57,12 +57,12 @@ async function record(
 /** Seconds from starting the process until it has told the regions of its first image. */
 function firstProposal(modelDir: string, path: string): Promise<number> {
   return seconds(async () => {
-    const engine = new EngineChild()
+    const engine = new EngineWithPid()
     try {
       await engine.load(modelDir)
-      await engine.run({ kind: 'propose', image: { path, key: 'scene' }, captions: false })
+      await engine.host.run({ kind: 'propose', image: { path, key: 'scene' }, captions: false })
     } finally {
-      engine.kill()
+      engine.close()
     }
   })
 }

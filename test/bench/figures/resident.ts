@@ -1,9 +1,9 @@
 import { physicalCores } from '../../../native-models/inference/session.ts'
-import { EngineChild } from '../engineChild.ts'
+import { EngineWithPid } from '../engineChild.ts'
 import { type Figure, measured, type Row } from '../figure.ts'
 import { Llama } from '../llama/llama.ts'
 import { precisionText, releaseModel } from '../models.ts'
-import { sceneFiles } from '../picture.ts'
+import { sceneFile } from '../picture.ts'
 import { privateBytes } from '../processMemory.ts'
 
 const row = (name: string, limit: number): Row => ({
@@ -24,8 +24,8 @@ export const resident: Figure = {
   async measure(context) {
     const { log } = context
     const modelDir = await releaseModel(context)
-    const [path] = await sceneFiles(1)
-    const engine = new EngineChild()
+    const path = await sceneFile()
+    const engine = new EngineWithPid()
     log('our engine process')
     await engine.load(modelDir)
     const ours = { loaded: privateBytes(engine.pid), perceiving: 0, decoding: 0 }
@@ -34,15 +34,15 @@ export const resident: Figure = {
       ours[phase] = Math.max(ours[phase], privateBytes(engine.pid))
     }
     const timer = setInterval(look, 20)
-    const image = { path: path!, key: 'scene' }
+    const image = { path: path, key: 'scene' }
     const question = 'Give me a concise description of the image.'
     const ask = { kind: 'ask' as const, image, question, grounded: true, boxesCxcywh: [] }
-    await engine.run(ask)
+    await engine.host.run(ask)
     phase = 'decoding'
     // The second time everything up to the question is remembered: what runs now is decoding.
-    await engine.run(ask)
+    await engine.host.run(ask)
     clearInterval(timer)
-    engine.kill()
+    engine.close()
 
     const llama = await Llama.open(physicalCores(), log)
     const theirs = { loaded: privateBytes(llama.pid), decoding: 0 }
