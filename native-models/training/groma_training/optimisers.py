@@ -37,10 +37,10 @@ class Optimisers:
                 [{"params": ps, "weight_decay": d, "base": lr * k} for (k, d), ps in adam.items()],
                 lr=lr, betas=(0.9, 0.98),
             ),
-            torch.optim.Muon(
-                [{"params": ps, "base": muon * k} for k, ps in matrices.items()], lr=muon, weight_decay=decay
-            ),
         ]  # fmt: skip
+        if matrices:
+            groups = [{"params": ps, "base": muon * k} for k, ps in matrices.items()]
+            self.parts.append(torch.optim.Muon(groups, lr=muon, weight_decay=decay))
         self.params = [p for part in self.parts for g in part.param_groups for p in g["params"]]
 
     def step(self, loss: torch.Tensor, clock: Clock, warm: int) -> None:

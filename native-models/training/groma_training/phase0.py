@@ -92,16 +92,15 @@ def surroundings(s, owner, r0: int, c0: int, patches: int):
     return own, view[np.maximum(owner, 0), rows, cols].reshape(-1, 81)
 
 
-def run(encoder: VisionEncoder, out, minutes: float, seed: int, lr: float = 1e-3) -> None:
+def run(encoder: VisionEncoder, out, steps: int, seed: int, lr: float = 1e-3) -> None:
     heads = DenseHeads(encoder.cfg.hidden_size)
     opt = Optimisers(named(encoder) + [(f"attributes.{n}", p, k) for n, p, k in named(heads)], lr, 0.01)
-    clock = Clock(minutes)
+    clock = Clock(steps)
     load(out / "phase0.pt", encoder=encoder, heads=heads, opt=opt, clock=clock)
-    feed = Pipeline(make, seed)
-    rng = np.random.default_rng([seed, 99])
+    feed = Pipeline(make, seed, start=clock.steps * SCENES, total=steps * SCENES)
     avg = Running()
     while not clock.done:
-        feed.progress.value = clock.progress
+        rng = clock.rng(seed + 1)
         patches = 12 if clock.progress < 0.5 else 16  # a window's side
         half = (32 - patches) // 2
         py, px = np.divmod(np.arange(patches**2), patches)

@@ -16,6 +16,7 @@ from torch import nn
 from . import scenes
 from .boxes import giou_xyxy, iou_matrix, to_xyxy
 from .groma import Groma
+from .memory import Memory
 from .optimisers import Optimisers, named
 from .phase0 import DenseHeads, targets
 from .pipeline import Pipeline, sample
@@ -23,6 +24,7 @@ from .proposer import DeformableAttention
 from .schedule import Clock, Running, load, normalise, save
 
 GRID = 32
+KEPT, SAVE_EVERY = 3000, 400  # scenes replayed, steps between savings
 
 
 def make(rng: np.random.Generator, progress: float):
@@ -141,22 +143,23 @@ def dense_loss(heads: DenseHeads, states, batch):
     return loss, {"shape": ok, "colour": (kind[..., :9].argmax(-1) == colour)[owned].float().mean().item()}
 
 
-def run_frozen(model: Groma, out, minutes: float, seed: int, lr: float = 1e-3, fresh=3, replay=6) -> None:
+def run_frozen(model: Groma, out, steps: int, seed: int, lr: float = 1e-3, fresh=3, replay=6) -> None:
     per = model.perceiver
     part = nn.ModuleList([per.ddetr_transformer, per.input_proj])
     opt = Optimisers(named(part), lr, 0.01)
-    clock, avg = Clock(minutes), Running()
+    clock, avg = Clock(steps), Running()
     load(out / "phase1a.pt", model=model, opt=opt, clock=clock)
-    feed, rng, memory = Pipeline(make, seed + 1), np.random.default_rng(seed), []
+    feed = Pipeline(make, seed + 1, start=clock.steps * fresh)
+    memory = Memory(out / "phase1a-seen", KEPT, SAVE_EVERY * fresh, start=clock.steps * fresh)
     while not clock.done:
-        batch = feed.take(fresh)
+        rng, batch = clock.rng(seed + 15), feed.take(fresh)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=clock.bf16):
             states = model.encode(normalise(np.stack([s.pixels for s in batch])))
             mean = torch.stack([s.float() for s in states[-4:]]).mean(0)
         new = [(mean[i].half(), torch.from_numpy(s.boxes)) for i, s in enumerate(batch)]
-        old = [memory[int(i)] for i in rng.integers(0, len(memory), replay)] if memory else []
-        memory += new
-        del memory[:-3000]
+        old = [memory[int(i)] for i in rng.integers(0, len(memory), replay)] if len(memory) else []
+        for item in new:
+            memory.add(item)
         items = new + old
         x = torch.stack([i[0] for i in items]).float()
         res = model.propose([x] * 4)
@@ -166,21 +169,22 @@ def run_frozen(model: Groma, out, minutes: float, seed: int, lr: float = 1e-3, f
         clock.step()
         if clock.steps % 50 == 0 or clock.steps == 4:
             print(f"phase1a {clock} {avg}", flush=True)
-        if clock.steps % 400 == 0:
+        if clock.steps % SAVE_EVERY == 0:
             save(out / "phase1a.pt", model=model, opt=opt, clock=clock)
     feed.close()
     save(out / "phase1a.pt", model=model, opt=opt, clock=clock)
+    memory.clear()
 
 
-def run_together(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, name="phase1b", lr=6e-4, size=6):
+def run_together(model: Groma, heads: DenseHeads, out, steps: int, seed: int, name="phase1b", lr=6e-4, size=6):
     per = model.perceiver
     model.perceiver.vis_encoder.embeddings.mask_token.requires_grad_(False)
     part = nn.ModuleList([per.ddetr_transformer, per.input_proj])
     aside = [(f"attributes.{n}", p, k) for n, p, k in named(heads)]
     opt = Optimisers(named(part) + named(per.vis_encoder, 0.8) + aside, lr, 0.006)
-    clock, avg = Clock(minutes), Running()
+    clock, avg = Clock(steps), Running()
     load(out / f"{name}.pt", model=model, heads=heads, opt=opt, clock=clock)
-    feed = Pipeline(make, seed + (7 if name == "phase1c" else 2))
+    feed = Pipeline(make, seed + (7 if name == "phase1c" else 2), start=clock.steps * size)
     while not clock.done:
         batch = feed.take(size)
         with torch.autocast("cpu", torch.bfloat16, enabled=clock.bf16):

@@ -22,12 +22,15 @@ from torch import nn
 
 from . import scenes, tasks
 from .boxes import iou_matrix, to_xyxy
-from .groma import OPENING, SYSTEM, Groma
+from .groma import Groma
+from .memory import Memory
 from .optimisers import Optimisers, named
+from .packing import IMAGE_TOKENS, Packer, collate, embed
 from .pipeline import Pipeline, sample
 from .schedule import Clock, Running, load, normalise, save
 from .tokenizer import Tokenizer
 
+KEPT, SAVE_EVERY = 2500, 150  # scenes replayed, steps between savings
 LOOK_IMAGE = {0: 1, 1: 1}  # layer -> head of aid d
 LOOK_REGION = {2: 0, 3: 0}  # layer -> head of aid b
 
@@ -92,106 +95,10 @@ def regions_of(model: Groma, item: Item, rng: np.random.Generator):
     return boxes, owner, order
 
 
-class Packer:
-    """Token sequences of scenes with all their turns, and where everything supervised sits."""
-
-    def __init__(self, tok: Tokenizer):
-        self.tok = tok
-        ids = tok.encode(SYSTEM + OPENING)
-        i, r = ids.index(tok.image), ids.index(tok.region)
-        self.head, self.between, self.tail = ids[:i], ids[i + 1 : r], ids[r + 1 :]
-        self.cache: dict[str, list[int]] = {}
-
-    def text(self, s: str) -> list[int]:
-        if s not in self.cache:
-            if len(self.cache) > 20000:
-                self.cache.clear()
-            self.cache[s] = self.tok.encode(s, bos=False)
-        return self.cache[s]
-
-    def pack(self, scene, boxes, owner, order, rng):
-        tok = self.tok
-        r = len(boxes)
-        ids = [*self.head, *([0] * 256), *self.between]
-        image_at = len(self.head)
-        region_at = []
-        for k in range(r):
-            ids += [tok.boxes[k], 0]
-            region_at.append(len(ids) - 1)
-        ids += self.tail
-        n = len(ids)
-        pos = list(range(n))
-        start = [0] * n  # a token sees the prefix and its own turn from here on
-        labels, weights = [-100] * n, [0.0] * n
-        feats = [(p, k) for k, p in enumerate(region_at)]  # position -> region whose feature sits there
-        reads, looks = [], []  # (position, thing) for aids a; (position, region) for aid b
-        grounds = [(p, int(o)) for p, o in zip(region_at, owner, strict=True) if o >= 0]  # aid d
-        for turn in tasks.turns(scene, rng, order):
-            question = self.text(f"USER: {turn.query} ASSISTANT:")
-            whole = self.text(f"USER: {turn.query} ASSISTANT: {turn.answer}</s>")
-            assert whole[: len(question)] == question, turn
-            base, q = len(ids), len(question)
-            named = iter(turn.named)
-            upcoming, inside = list(turn.named), False
-            for k, t in enumerate(whole):
-                here = base + k
-                if t == tok.refer_box:
-                    t = tok.boxes[order[turn.refer]]
-                elif t == tok.refer_feat:
-                    feats.append((here, order[turn.refer]))
-                    reads.append((here, turn.refer))
-                    grounds.append((here, turn.refer))
-                    t = 0
-                elif t == tok.added["<ground_box>"]:
-                    thing = next(named)
-                    upcoming.pop(0)
-                    t = tok.boxes[order[thing]]
-                    reads.append((here - 1, thing))
-                    looks.append((here - 1, order[thing]))
-                elif t == tok.added["<p>"] and k >= q:
-                    inside = True
-                elif t == tok.added["</p>"]:
-                    inside = False
-                if inside and k >= q and upcoming:
-                    looks.append((here, order[upcoming[0]]))
-                ids.append(t)
-                pos.append(n + k)
-                start.append(base)
-                labels.append(t if k >= q else -100)
-                weights.append((3.0 if t in tok.box_index else 1.0) if k >= q else 0.0)
-        return dict(ids=ids, pos=pos, start=start, labels=labels, weights=weights, n=n, image_at=image_at,
-                    region_at=region_at, feats=feats, reads=reads, looks=looks, grounds=grounds)  # fmt: skip
-
-
-def collate(packs):
-    b, t = len(packs), max(len(p["ids"]) for p in packs)
-
-    def pad(key, fill, dtype):
-        out = torch.full((b, t), fill, dtype=dtype)
-        for i, p in enumerate(packs):
-            out[i, : len(p[key])] = torch.tensor(p[key], dtype=dtype)
-        return out
-
-    ids, pos = pad("ids", 0, torch.long), pad("pos", 0, torch.long)
-    start = pad("start", t - 1, torch.long)
-    prefix = torch.tensor([p["n"] for p in packs])
-    at = torch.arange(t)
-    mask = (at[None, None] <= at[None, :, None]) & (
-        (at[None, None] < prefix[:, None, None]) | (at[None, None] >= start[:, :, None])
-    )
-    return ids, pos, mask[:, None], pad("labels", -100, torch.long), pad("weights", 0.0, torch.float32)
-
-
-def language_loss(model: Groma, aids: Aids, items, packs, image, regions, bf16: bool = False):
-    """image [B,256,H]; regions: per item [R,H]."""
+def language_loss(model: Groma, aids: Aids, items, packs, image, regions, bf16: bool = False, ground_aid: bool = True):
+    """image [B,256,H], or None where the packs have no image tokens; regions: per item [R,H]."""
     ids, pos, mask, labels, weights = collate(packs)
-    x = model.embed(ids)
-    rows, cols, values = [], [], []
-    for b, p in enumerate(packs):
-        rows += [b] * (256 + len(p["feats"]))
-        cols += list(range(p["image_at"], p["image_at"] + 256)) + [c for c, _ in p["feats"]]
-        values += [image[b], regions[b][[k for _, k in p["feats"]]]]
-    x = x.index_put((torch.tensor(rows), torch.tensor(cols)), torch.cat(values))
+    x = embed(model, packs, ids, image, regions)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         hidden, _, states, seen = model.llm(x, pos, mask, probes=LOOK_IMAGE | LOOK_REGION)
     hidden, seen = hidden.float(), {k: v.float() for k, v in seen.items()}
@@ -249,21 +156,24 @@ def language_loss(model: Groma, aids: Aids, items, packs, image, regions, bf16: 
     for layer in LOOK_REGION:
         s = seen[layer][lb, lc].masked_fill(~mask[lb, 0, lc], -1e4)
         look = look + F.cross_entropy(s, lk)
-    grounds = [(b, c, o) for b, p in enumerate(packs) for c, o in p["grounds"]]
-    gb, gc = torch.tensor([g[0] for g in grounds]), torch.tensor([g[1] for g in grounds])
-    cover = torch.from_numpy(np.stack([items[b].sample.cover[o] for b, _, o in grounds]).astype(np.float32))
-    cover = cover >= torch.clamp(cover.max(1, keepdim=True).values * 0.6, max=0.5)
-    i0 = packs[0]["image_at"]
-    for layer in LOOK_IMAGE:
-        lp = seen[layer][gb, gc].masked_fill(~mask[gb, 0, gc], -1e4).log_softmax(-1)[:, i0 : i0 + 256]
-        ground = ground - torch.logsumexp(lp.masked_fill(~cover, -1e4), 1).mean()
-    parts["look"], parts["ground"] = look / 2, ground / 2
-    loss = parts["lm"] + 0.5 * parts["attr"] + 0.5 * parts["look"] + 0.2 * parts["num"] + 0.4 * parts["ground"]
-    loss = loss + 0.3 * parts["place"]
+    if ground_aid:
+        grounds = [(b, c, o) for b, p in enumerate(packs) for c, o in p["grounds"]]
+        gb, gc = torch.tensor([g[0] for g in grounds]), torch.tensor([g[1] for g in grounds])
+        cover = torch.from_numpy(np.stack([items[b].sample.cover[o] for b, _, o in grounds]).astype(np.float32))
+        cover = cover >= torch.clamp(cover.max(1, keepdim=True).values * 0.6, max=0.5)
+        i0 = packs[0]["image_at"]
+        for layer in LOOK_IMAGE:
+            lp = seen[layer][gb, gc].masked_fill(~mask[gb, 0, gc], -1e4).log_softmax(-1)[:, i0 : i0 + IMAGE_TOKENS]
+            ground = ground - torch.logsumexp(lp.masked_fill(~cover, -1e4), 1).mean()
+    parts["look"] = look / 2
+    loss = parts["lm"] + 0.5 * parts["attr"] + 0.5 * parts["look"] + 0.2 * parts["num"] + 0.3 * parts["place"]
+    if ground_aid:
+        parts["ground"] = ground / 2
+        loss = loss + 0.4 * parts["ground"]
     return loss, {k: v.item() for k, v in parts.items()} | info
 
 
-def run(model: Groma, out, minutes: float, seed: int, name="phase2", fresh=2, replay=6) -> None:
+def run(model: Groma, out, steps: int, seed: int, name="phase2", fresh=2, replay=6) -> None:
     first = name == "phase2"
     tok = Tokenizer(out / "tokenizer")
     packer, aids = Packer(tok), Aids(model.cfg.llm.hidden_size)
@@ -275,13 +185,14 @@ def run(model: Groma, out, minutes: float, seed: int, name="phase2", fresh=2, re
         [model.llm, model.img_txt_bridge, model.region_encoder, model.new_input_embs, model.extra_lm_head, aids]
     )
     opt = Optimisers(named(part), 1.5e-3 if first else 1e-3, 0.012 if first else 0.009, decay=0.01)
-    clock, avg = Clock(minutes), Running()
+    clock, avg = Clock(steps), Running()
     if not first:
         aids.load_state_dict(torch.load(out / "phase2.pt", weights_only=True)["aids"], strict=False)
     load(out / f"{name}.pt", model=model, aids=aids, opt=opt, clock=clock)
-    feed, rng, memory = Pipeline(make, seed + (3 if first else 9)), np.random.default_rng([seed, 5]), []
+    feed = Pipeline(make, seed + (3 if first else 9), start=clock.steps * fresh)
+    memory = Memory(out / f"{name}-seen", KEPT, SAVE_EVERY * fresh, start=clock.steps * fresh)
     while not clock.done:
-        batch = feed.take(fresh)
+        rng, batch = clock.rng(seed + 16), feed.take(fresh)
         with torch.no_grad():
             with torch.autocast("cpu", torch.bfloat16, enabled=clock.bf16):
                 states = model.encode(normalise(np.stack([s.pixels for s in batch])))
@@ -291,15 +202,14 @@ def run(model: Groma, out, minutes: float, seed: int, name="phase2", fresh=2, re
         for i, s in enumerate(batch):
             s.pixels = None
             new.append(Item(states[-1][i].half(), p.boxes[i].clone(), p.score[i].clone(), s))
-        items = new + ([memory[int(k)] for k in rng.integers(0, len(memory), replay)] if memory else [])
-        memory += new
-        del memory[:-2500]
+        items = new + ([memory[int(k)] for k in rng.integers(0, len(memory), replay)] if len(memory) else [])
+        for item in new:
+            memory.add(item)
         packs, boxes = [], []
         for item in items:
             box, owner, order = regions_of(model, item, rng)
-            pack = packer.pack(item.sample.scene, box, owner, order, rng)
-            pack["owner"], pack["boxes"] = owner, box
-            packs.append(pack), boxes.append(box)
+            packs.append(packer.pack([[t] for t in tasks.turns(item.sample.scene, rng, order)], box, owner, order))
+            boxes.append(box)
         image = model.bridge(torch.stack([i.states for i in items]).float())
         regions = roi([], boxes, conv=False)
         loss, parts = language_loss(model, aids, items, packs, image, regions, clock.bf16)
@@ -308,7 +218,8 @@ def run(model: Groma, out, minutes: float, seed: int, name="phase2", fresh=2, re
         clock.step()
         if clock.steps % 25 == 0 or clock.steps == 4:
             print(f"{name} {clock} {avg}", flush=True)
-        if clock.steps % 150 == 0:
+        if clock.steps % SAVE_EVERY == 0:
             save(out / f"{name}.pt", model=model, aids=aids, opt=opt, clock=clock)
     feed.close()
     save(out / f"{name}.pt", model=model, aids=aids, opt=opt, clock=clock)
+    memory.clear()

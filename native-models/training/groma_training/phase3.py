@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import phase1, phase2
+from . import phase1, phase2, tasks
 from .groma import Groma
 from .optimisers import Optimisers, named
 from .phase0 import DenseHeads
-from .phase2 import Aids, Item, Packer, language_loss, regions_of
+from .packing import Packer
+from .phase2 import Aids, Item, language_loss, regions_of
 from .pipeline import Pipeline
 from .schedule import Clock, Running, load, normalise, save
 from .tokenizer import Tokenizer
@@ -23,7 +24,7 @@ def make(rng: np.random.Generator, progress: float):
     return phase2.make(rng, progress, dense=True)
 
 
-def run(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, conv: bool, name="phase3") -> None:
+def run(model: Groma, heads: DenseHeads, out, steps: int, seed: int, conv: bool, name="phase3") -> None:
     size = 2 if conv else 4  # pictures a step
     tok = Tokenizer(out / "tokenizer")
     packer, aids = Packer(tok), Aids(model.cfg.llm.hidden_size)
@@ -37,12 +38,12 @@ def run(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, conv: b
     see = nn.ModuleList([per.ddetr_transformer, per.input_proj])
     aside = [(f"attributes.{n}", p, 0.5) for n, p, _ in named(heads)]
     opt = Optimisers(named(language, 0.6) + named(see, 0.35) + named(per.vis_encoder, 0.35) + aside, 1e-3, 0.008)
-    clock, avg = Clock(minutes), Running()
+    clock, avg = Clock(steps), Running()
     load(out / ("phase3.pt" if name == "phase3b" else "phase2.pt"), aids=aids)
     load(out / f"{name}.pt", model=model, heads=heads, aids=aids, opt=opt, clock=clock)
-    feed, rng = Pipeline(make, seed + 5), np.random.default_rng([seed, 6])
+    feed = Pipeline(make, seed + 5, start=clock.steps * size)
     while not clock.done:
-        batch = feed.take(size)
+        rng, batch = clock.rng(seed + 17), feed.take(size)
         with torch.autocast("cpu", torch.bfloat16, enabled=clock.bf16):
             states = model.encode(normalise(np.stack([s.pixels for s in batch])))
         states = [s.float() for s in states]
@@ -56,9 +57,8 @@ def run(model: Groma, heads: DenseHeads, out, minutes: float, seed: int, conv: b
         packs, boxes = [], []
         for item in items:
             box, owner, order = regions_of(model, item, rng)
-            pack = packer.pack(item.sample.scene, box, owner, order, rng)
-            pack["owner"], pack["boxes"] = owner, box
-            packs.append(pack), boxes.append(box)
+            packs.append(packer.pack([[t] for t in tasks.turns(item.sample.scene, rng, order)], box, owner, order))
+            boxes.append(box)
         image = model.image_tokens(states)
         if conv:
             with torch.autocast("cpu", torch.bfloat16, enabled=clock.bf16):

@@ -56,30 +56,38 @@ def sample(scene: scenes.Scene, keep_scene: bool = False, ids: bool = True) -> S
     return out
 
 
-def _work(queue, make, seed: int, worker: int, progress) -> None:
+def _work(queue, make, seed: int, worker: int, workers: int, start: int, total: int) -> None:
     os.nice(3)
-    i = 0
+    i = start + (worker - start) % workers  # the first item from start on that is this worker's
     while True:
-        queue.put(make(np.random.default_rng([seed, worker, i]), progress.value))
-        i += 1
+        queue.put(make(np.random.default_rng([seed, i]), min(1.0, i / total)))
+        i += workers
 
 
 class Pipeline:
-    """Iterates over make(rng, progress) run in `workers` processes; progress is a shared 0..1."""
+    """Items make(rng, progress) number start, start + 1, ... drawn ahead by `workers` processes.
 
-    def __init__(self, make: Callable, seed: int, workers: int = 1, depth: int = 24):
+    Item i depends on seed and i alone, and so does its progress (i / total, at most 1); they come in
+    order whatever the processes do. A trainer that took n items resumes with start=n.
+    """
+
+    def __init__(self, make: Callable, seed: int, start: int = 0, total: int = 1, workers: int = 1, depth: int = 24):
         ctx = mp.get_context("fork")
-        self.progress = ctx.Value("d", 0.0)
-        self.queue = ctx.Queue(depth)
+        self.next = start
+        self.queues = [ctx.Queue(max(1, depth // workers)) for _ in range(workers)]
         self.workers = [
-            ctx.Process(target=_work, args=(self.queue, make, seed, k, self.progress), daemon=True)
-            for k in range(workers)
+            ctx.Process(target=_work, args=(q, make, seed, k, workers, start, total), daemon=True)
+            for k, q in enumerate(self.queues)
         ]
         for w in self.workers:
             w.start()
 
     def take(self, n: int = 1) -> list:
-        return [self.queue.get() for _ in range(n)]
+        out = []
+        for _ in range(n):
+            out.append(self.queues[self.next % len(self.queues)].get())
+            self.next += 1
+        return out
 
     def close(self) -> None:
         for w in self.workers:

@@ -35,26 +35,33 @@ class Fusion(nn.Module):
         self.input_conv = nn.ModuleList(nn.Conv2d(c_in + 2, c, 1) for _ in range(LEVELS))
         self.fuse_convs = nn.ModuleList(ConvNorm(c) for _ in range(ROUNDS))
 
-    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Three [B,C,g,g] maps (hidden states -3, -2, -1) -> fused maps of 4g, 2g and g."""
+    def forward(self, maps: list[torch.Tensor], coarse_only: bool = False) -> list[torch.Tensor | None]:
+        """Three [B,C,g,g] maps (hidden states -3, -2, -1) -> fused maps of 4g, 2g and g.
+
+        coarse_only (early training): without the finest level, three quarters of the work; its map is None.
+        """
         g = maps[0].shape[-1]
+        lowest = 1 if coarse_only else 0
         levels = []
         for i, m in enumerate(maps):
+            if i < lowest:
+                levels.append(None)
+                continue
             n = g * (4, 2, 1)[i]
             m = resize(m, (n, n))
             line = torch.linspace(-1, 1, n)
             xy = torch.stack([line.expand(n, n), line[:, None].expand(n, n)])
             m = torch.cat([m, xy.expand(m.shape[0], -1, -1, -1)], 1)
             levels.append(self.input_conv[i](m))
-        half, quarter = levels[0].shape[1] // 2, levels[0].shape[1] // 4
+        half, quarter = levels[-1].shape[1] // 2, levels[-1].shape[1] // 4
         for conv in self.fuse_convs:
-            mixed = []
-            for i, x in enumerate(levels):
-                size = x.shape[-2:]
+            mixed = list(levels)
+            for i in range(lowest, LEVELS):
+                x, size = levels[i], levels[i].shape[-2:]
                 top = resize(levels[min(i + 1, 2)][:, half + quarter :], size)
-                down = resize(levels[max(i - 1, 0)][:, half : half + quarter], size)
-                mixed.append(torch.cat([x[:, :half], top, down], 1))
-            levels = [conv(x) for x in mixed]
+                down = resize(levels[max(i - 1, lowest)][:, half : half + quarter], size)
+                mixed[i] = torch.cat([x[:, :half], top, down], 1)
+            levels = [x if x is None else conv(x) for x in mixed]
         return levels
 
 
@@ -100,17 +107,23 @@ class RegionHead(nn.Module):
 
         conv=False leaves the convolution branch out (training of the position branch; ablation).
         """
+        told = self.branch(maps, boxes) if conv else [self.flatten_linear.bias] * len(boxes)
+        return [self.updims(t + self.pos_embedd(box)) for t, box in zip(told, boxes, strict=True)]
+
+    def branch(self, maps: list[torch.Tensor], boxes: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What the convolutions alone say of each box: per image [R, width]."""
+        return [self.flatten_linear(x.flatten(1)) for x in self.bins(maps, boxes)]
+
+    def bins(self, maps: list[torch.Tensor], boxes: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What flatten_linear reads: per image [R, C, BINS, BINS]. A level whose map is None counts as silent."""
         out = []
         for b, box in enumerate(boxes):
-            if conv:
-                x = sum(
-                    p(roi_align(m[b], box * 448, (8, 4, 2)[i] / 14))
-                    for i, (p, m) in enumerate(zip(self.pconvs, maps, strict=True))
-                )
-                x = self.flatten_linear(F.relu(x).flatten(1)) + self.pos_embedd(box)
-            else:
-                x = self.pos_embedd(box) + self.flatten_linear.bias
-            out.append(self.updims(x))
+            x = sum(
+                p(roi_align(m[b], box * 448, (8, 4, 2)[i] / 14))
+                for i, (p, m) in enumerate(zip(self.pconvs, maps, strict=True))
+                if m is not None
+            )
+            out.append(F.relu(x))
         return out
 
 
@@ -124,7 +137,7 @@ class RegionEncoder(nn.Module):
         """states: the encoder's hidden states [B, 1+g*g, C]."""
         return self.roi_align(self.fuse(states) if conv else [], boxes, conv)
 
-    def fuse(self, states: list[torch.Tensor]) -> list[torch.Tensor]:
+    def fuse(self, states: list[torch.Tensor], coarse_only: bool = False) -> list[torch.Tensor]:
         g = int((states[-1].shape[1] - 1) ** 0.5)
         maps = [s[:, 1:].transpose(1, 2).reshape(s.shape[0], -1, g, g) for s in states[-3:]]
-        return self.mlvl_fuse(maps)
+        return self.mlvl_fuse(maps, coarse_only)

@@ -1,9 +1,9 @@
-"""Time-based schedule, running averages, checkpoints of a phase."""
+"""Step-based schedule, running averages, checkpoints of a phase."""
 
 from __future__ import annotations
 
 import math
-import time
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,45 +20,43 @@ def normalise(pixels: np.ndarray) -> torch.Tensor:
 
 
 class Clock:
-    """Progress in minutes of training, resumable; learning rate: warm-up, then cosine to 2 %."""
+    """Steps done of `total`; learning rate: warm-up, then cosine to 2 %.
 
-    def __init__(self, minutes: float, bf16: bool | None = None):
-        import os
+    Everything random in a step is drawn from its number and the seed, so state, seed and step
+    decide the run: stopped anywhere and resumed, it ends in the same weights bit for bit.
+    """
 
-        self.minutes, self.spent, self.steps = minutes, 0.0, 0
-        self._mark = time.monotonic()
+    def __init__(self, total: int, bf16: bool | None = None):
+        self.total, self.steps = total, 0
         self.bf16 = bool(int(os.environ.get("GROMA_BF16", "0"))) if bf16 is None else bf16
 
     def step(self) -> None:
-        now = time.monotonic()
-        self.spent += (now - self._mark) / 60
-        self._mark = now
         self.steps += 1
-
-    def start(self) -> None:
-        self._mark = time.monotonic()
 
     @property
     def progress(self) -> float:
-        return min(1.0, self.spent / self.minutes)
+        return min(1.0, self.steps / self.total)
 
     @property
     def done(self) -> bool:
-        return self.progress >= 1.0
+        return self.steps >= self.total
+
+    def rng(self, seed: int) -> np.random.Generator:
+        """The generator of the step about to be done."""
+        return np.random.default_rng([seed, self.steps])
 
     def rate(self, lr: float, warm: int = 100) -> float:
         cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress))
         return lr * cosine * min(1.0, (self.steps + 1) / warm)
 
     def state_dict(self):
-        return {"spent": self.spent, "steps": self.steps}
+        return {"steps": self.steps}
 
     def load_state_dict(self, d) -> None:
-        self.spent, self.steps = d["spent"], d["steps"]
-        self.start()
+        self.steps = d["steps"]
 
     def __str__(self) -> str:
-        return f"step {self.steps} min {self.spent:.2f}/{self.minutes:g}"
+        return f"step {self.steps}/{self.total}"
 
 
 class Running:

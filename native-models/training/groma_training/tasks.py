@@ -156,27 +156,58 @@ GROUNDED_ASKS = (
 )
 
 
-def turns(scene: Scene, rng: np.random.Generator, order: dict[int, int], count: int = 13) -> list[Turn]:
-    """A training mix for one scene; order: thing -> its region's index."""
+def absent_phrase(scene: Scene, rng: np.random.Generator) -> str:
+    """`the small red circle`, not in the scene; half of the time one word off from a thing that is."""
+    names = {t.name for t in scene.things}
+    while True:
+        t = scene.things[int(rng.integers(len(scene.things)))]
+        parts = [t.size, t.colour, t.shape]
+        change = [int(rng.integers(3))] if rng.random() < 0.5 else [0, 1, 2]
+        for k in change:
+            parts[k] = str(rng.choice((SIZE_NAMES, COLOUR_NAMES, SHAPES)[k]))
+        if " ".join(parts) not in names:
+            return "the " + " ".join(parts)
+
+
+def absent_class(scene: Scene, rng: np.random.Generator) -> str | None:
+    """A class phrase (singular) without members; None where a few tries find none."""
+    for _ in range(6):
+        one, _, members = class_phrase(scene, rng, present=False)
+        if not members:
+            return one
+    return None
+
+
+def turns(scene: Scene, rng: np.random.Generator, order: dict[int, int], count: int = 17) -> list[Turn]:
+    """A training mix for one scene; order: thing -> its region's index.
+
+    What is not there is asked for too, and answered by an empty `<roi></roi>`.
+    """
     out: list[Turn] = []
     n = len(scene.things)
     out.append(describe_turn(scene, order, CONCISE if rng.random() < 0.6 else str(rng.choice(GROUNDED_ASKS))))
     for i in rng.permutation(n)[:3]:
         out.append(short_turn(scene, int(i)))
-    for i in rng.permutation(n)[:2]:
-        out.append(long_turn(scene, int(i)))
+    out.append(long_turn(scene, int(rng.integers(n))))
     found = expressions(scene, 0.01)
     by_place = [f for f in found if " on the " in f[0] or " at the " in f[0]]
     named = [f for f in found if f not in by_place]
-    for pool, want in ((by_place, 4), (named, 2)):
+    for pool, want in ((by_place, 3), (named, 2)):
         for k in rng.permutation(len(pool))[:want]:
             text, i = pool[int(k)]
             if rng.random() < 0.08:
                 text = text.removeprefix("the ")
             out.append(refer_turn(text, i))
-    for _ in range(2):
+    out.append(Turn("refer", locate(absent_phrase(scene, rng)), "<roi></roi>"))
+    for k in range(3):
+        shape = scene.things[int(rng.integers(n))].shape
         one, many, members = class_phrase(scene, rng)
+        if k == 0:  # a bare shape: the most members
+            one, many, members = shape, plural(shape), [i for i, t in enumerate(scene.things) if t.shape == shape]
         out.append(all_turn(many if rng.random() < 0.25 else one, members, order))
+    nothing = absent_class(scene, rng)
+    if nothing and rng.random() < 0.6:
+        out.append(all_turn(nothing, [], order))
     while len(out) < count:
         if rng.random() < 0.04:
             out.append(Turn("chat", *PLEASANTRIES[int(rng.integers(len(PLEASANTRIES)))]))

@@ -27,6 +27,8 @@ class Tokenizer:
         self.bos, self.eos = base["<s>"], base["</s>"]
         self.image, self.region = self.added["<image>"], self.added["<region>"]
         self.refer_box, self.refer_feat = self.added["<refer_box>"], self.added["<refer_feat>"]
+        self.ground_box = self.added["<ground_box>"]
+        self.phrase, self.phrase_end = self.added["<p>"], self.added["</p>"]
         self.boxes = [self.added[f"<r{i}>"] for i in range(100)]
         self.box_index = {t: i for i, t in enumerate(self.boxes)}
 

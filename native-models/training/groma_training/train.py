@@ -1,7 +1,8 @@
-"""`python -m groma_training.train --phase 0|1a|1b|1c|2|2b|3|3b --out DIR --minutes N [--seed S]`.
+"""`python -m groma_training.train --phase 0|1a|1b|1c|2|2b|3|3b|4|5a|5b --out DIR --steps N [--seed S]`.
 
-Each phase starts from the one before it in DIR, resumes where it stopped, and ends by exporting
-DIR/checkpoint in the authors' layout. GROMA_BF16=1 runs the encoder in bfloat16.
+Each phase starts from the one before it in DIR, resumes where it stopped (the same seed and steps end in
+the same weights, bit for bit, on the same machine), and ends by exporting DIR/checkpoint in the authors'
+layout. GROMA_BF16=1 runs the encoder in bfloat16.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoint, demo, make_tokenizer, phase0, phase1, phase2, phase3
+from . import checkpoint, demo, make_tokenizer, phase0, phase1, phase2, phase3, phase4, phase5
 from .schedule import load
 
-BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt", "3": "phase2.pt", "3b": "phase3.pt"}
+BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt",
+          "3": "phase2.pt", "3b": "phase3.pt", "4": "phase2b.pt", "5a": "phase2b.pt", "5b": "phase5a.pt"}  # fmt: skip
+HEADS = {"3": "phase1b.pt", "3b": "phase3.pt", "4": "phase1c.pt"}  # where the dense heads are taken from
 SEEDS = 100_000  # training draws from seeds under this; samples and evaluation from above
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--phase", choices=["0", "1a", "1b", "1c", "2", "2b", "3", "3b", "export"], required=True)
+    p.add_argument("--phase", choices=["0", *BEFORE, "export"], required=True)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=10)
+    p.add_argument("--steps", type=int, default=500)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--from", dest="start", help="start from this file in OUT instead of the phase before")
     a = p.parse_args()
-    assert a.seed < SEEDS
+    assert a.seed < SEEDS - 20
     torch.set_num_threads(a.threads)
     a.out.mkdir(parents=True, exist_ok=True)
     if not (a.out / "tokenizer" / "tokenizer.model").exists():
@@ -41,22 +44,29 @@ def main() -> None:
         load(a.out / before, model=model, heads=heads)
     elif before:
         load(a.out / before, model=model)
-        load(a.out / {"3": "phase1b.pt", "3b": "phase3.pt"}.get(a.phase, "phase0.pt"), heads=heads)
+        load(a.out / HEADS.get(a.phase, "phase0.pt"), heads=heads)
     if a.phase == "0":
-        phase0.run(model.perceiver.vis_encoder, a.out, a.minutes, a.seed)
+        phase0.run(model.perceiver.vis_encoder, a.out, a.steps, a.seed)
     elif a.phase == "1a":
-        phase1.run_frozen(model, a.out, a.minutes, a.seed)
-    elif a.phase == "1b":
-        phase1.run_together(model, heads, a.out, a.minutes, a.seed)
-    elif a.phase == "1c":
-        phase1.run_together(model, heads, a.out, a.minutes, a.seed, "phase1c")
+        phase1.run_frozen(model, a.out, a.steps, a.seed)
+    elif a.phase in ("1b", "1c"):
+        phase1.run_together(model, heads, a.out, a.steps, a.seed, f"phase{a.phase}")
     elif a.phase == "2":
-        phase2.run(model, a.out, a.minutes, a.seed)
+        phase2.run(model, a.out, a.steps, a.seed)
     elif a.phase == "2b":
         load(a.out / "phase1c.pt", model=model.perceiver, prefix="perceiver.")
-        phase2.run(model, a.out, a.minutes, a.seed, "phase2b")
+        phase2.run(model, a.out, a.steps, a.seed, "phase2b")
     elif a.phase in ("3", "3b"):
-        phase3.run(model, heads, a.out, a.minutes, a.seed, conv=a.phase == "3b", name=f"phase{a.phase}")
+        phase3.run(model, heads, a.out, a.steps, a.seed, conv=a.phase == "3b", name=f"phase{a.phase}")
+    elif a.phase == "4":
+        phase4.run(model, heads, a.out, a.steps, a.seed)
+    elif a.phase == "5a":
+        phase5.run(model, a.out, a.steps, a.seed, before, branch=False, name="phase5a")
+    elif a.phase == "5b":  # language of 5a, the branch of phase 4
+        load(a.out / "phase4.pt", model=model.region_encoder.mlvl_fuse, prefix="region_encoder.mlvl_fuse.")
+        for part in ("pconvs", "flatten_linear"):
+            load(a.out / "phase4.pt", model=getattr(model.region_encoder.roi_align, part), prefix=f"region_encoder.roi_align.{part}.")
+        phase5.run(model, a.out, a.steps, a.seed, before, branch=True, name="phase5b")
     checkpoint.write(model, a.out / "checkpoint", a.out / "tokenizer")
 
 
