@@ -162,3 +162,30 @@ export async function copyUpright(from: string, to: string): Promise<void> {
     .toFormat(format)
     .toFile(to)
 }
+
+/**
+ * The image upright, its longer side at most `maxSide`, with SVG elements drawn over it, as JPEG.
+ * @param overlay elements in pixels of the scaled image
+ * @throws IMAGE_UNREADABLE
+ */
+export async function pictureWithOverlay(
+  path: string,
+  maxSide: number,
+  overlay: (size: { width: number; height: number }) => string,
+): Promise<Buffer> {
+  try {
+    const scaled = open(path).timeout({ seconds: TIMEOUT_SECONDS }).autoOrient().flatten().toColourspace('srgb')
+    const { data, info } = await scaled
+      .resize({ width: maxSide, height: maxSide, fit: 'inside', withoutEnlargement: true })
+      .png()
+      .toBuffer({ resolveWithObject: true })
+    const { width, height } = info
+    const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${overlay({ width, height })}</svg>`
+    return await sharp(data)
+      .composite([{ input: Buffer.from(svg) }])
+      .jpeg({ quality: 85 })
+      .toBuffer()
+  } catch (error) {
+    throw unreadable(path, error)
+  }
+}
