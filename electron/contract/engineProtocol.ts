@@ -59,6 +59,8 @@ export const EngineTask = z.discriminatedUnion('kind', [
     detail: z.enum(['brief', 'detailed']),
   }),
   z.object({ kind: z.literal('locate'), image: EngineImage, phrase: z.string(), all: z.boolean() }),
+  /** Computes ahead what every question on the image begins with. */
+  z.object({ kind: z.literal('prepare'), image: EngineImage }),
   /** Every box that the proposer puts out, in its order, before threshold and suppression: for evaluation. */
   z.object({ kind: z.literal('proposals'), image: EngineImage }),
   z.object({
@@ -82,6 +84,7 @@ export const engineResults = {
   ask: EngineAnswer,
   caption: z.object({ captions: z.array(z.string()) }),
   locate: EngineAnswer,
+  prepare: z.object({}),
   proposals: z.object({ proposals: z.array(EngineRegion) }),
   trace: z.object({}),
 } as const

@@ -66,6 +66,7 @@ export async function openForMachine(
     prepackedDir,
     deferred: large,
     onWarning: (message) => on.log('warn', message),
+    onLog: (message) => on.log('info', message),
     onProgress: (step, fraction) => on.note(fraction, `Loading the model: ${words(step)}`),
   })
 }

@@ -242,7 +242,17 @@ async function runTask(
     }
     case 'locate':
       progress({ kind: 'step', note: 'Looking for it' })
-      return answerOf(await groma.locate(perception, { phrase: task.phrase, all: task.all, signal }))
+      return answerOf(
+        await groma.locate(perception, {
+          phrase: task.phrase,
+          all: task.all,
+          onText: (text) => progress({ kind: 'text', text }),
+          signal,
+        }),
+      )
+    case 'prepare':
+      await groma.prepare(perception, { signal })
+      return {}
     case 'proposals':
       return {
         proposals: groma
@@ -259,7 +269,10 @@ async function runTask(
       note: boxes.length === 1 ? 'Describing the region' : `Describing ${boxes.length} regions`,
     })
     const onCaption = (index: number, { text }: { text: string }) => progress({ kind: 'caption', index, text })
-    const captions = await groma.caption(perception, boxes.map(box), { detail, onCaption, signal })
+    // one caption is read as it is written; many come whole, one after the other
+    const onText = (_: number, text: string) => progress({ kind: 'text', text })
+    const streamed = task.kind === 'caption' && boxes.length === 1 ? { onText } : {}
+    const captions = await groma.caption(perception, boxes.map(box), { detail, onCaption, ...streamed, signal })
     return captions.map(({ text }) => text)
   }
 }

@@ -97,6 +97,13 @@ export class Grounding {
     }
   }
 
+  /** Computes ahead what every question on an image begins with, behind everything that people ask for. */
+  async prepare(imageId: number, signal: AbortSignal): Promise<void> {
+    const { record, engineImage } = await this.#image(imageId)
+    const note = `Getting ready for questions about ${record.fileName}`
+    await this.#engine.run({ kind: 'prepare', image: engineImage }, { priority: 'background', note, signal })
+  }
+
   handlers() {
     return {
       'grounding.propose': async ({ imageId, captions, minScore }, { signal, progress }) => {

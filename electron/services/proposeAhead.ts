@@ -1,6 +1,6 @@
 /**
- * Proposals for the next images, computed while a person looks at this one. Always behind what people ask for: the
- * engine sets background work aside as soon as there is anything else.
+ * Proposals for the next images, computed while a person looks at this one, and what a question about this one begins
+ * with. Always behind what people ask for: the engine sets background work aside as soon as there is anything else.
  */
 import type { EventPayload } from '../contract/api.ts'
 import { toWireError } from '../contract/errors.ts'
@@ -28,6 +28,10 @@ export class ProposeAhead {
   #focus: number | null = null
   #running: { imageId: number; controller: AbortController; done: Promise<void> } | null = null
   #queued: number[] = []
+  /** The image looked at, once it has proposals: a question about it may come next. */
+  #here: number | null = null
+  /** Whether a question about it would start at its own words; unsure once other images may have pushed it out. */
+  #askable: 'yes' | 'unsure' | 'no' = 'no'
   /** Images that could not be done: not tried again until the project is opened anew. */
   readonly #failed = new Set<number>()
   #timer: NodeJS.Timeout | null = null
@@ -44,6 +48,7 @@ export class ProposeAhead {
 
   /** A person looks at this image now. */
   look(imageId: number): void {
+    if (imageId !== this.#focus) this.#askable = 'no'
     this.#focus = imageId
     this.#schedule()
   }
@@ -62,10 +67,12 @@ export class ProposeAhead {
     const count = settings.get().proposeAhead
     const usable = project !== null && !project.readOnly && engine.state().status !== 'failed'
     let wanted: number[] = []
+    this.#here = null
     if (usable && count > 0 && this.#focus !== null) {
       const { images } = session.store()
       const here = images.find(this.#focus)
       const thisOne = here !== null && here.status === 'ready' ? [here] : []
+      if (here?.status === 'ready' && here.proposedAt !== null) this.#here = here.id
       const near = [...thisOne, ...images.readyAfter(this.#focus, count)]
       wanted = near.filter(({ proposedAt }) => proposedAt === null).map(({ id }) => id)
     }
@@ -77,18 +84,29 @@ export class ProposeAhead {
   }
 
   #next(): void {
-    const imageId = this.#queued.shift()
+    const due = this.#askable === 'no' || (this.#askable === 'unsure' && this.#queued.length === 0)
+    const prepared = due ? this.#here : null
+    const imageId = prepared ?? this.#queued.shift()
     if (imageId === undefined) return
     const controller = new AbortController()
-    const done = this.#compute(imageId, controller.signal).finally(() => {
+    const { signal } = controller
+    const work = prepared !== null ? this.#prepare(imageId, signal) : this.#compute(imageId, signal)
+    const done = work.finally(() => {
       this.#running = null
       if (!controller.signal.aborted) this.#plan()
     })
     this.#running = { imageId, controller, done }
   }
 
+  /** A question that comes all the same finds what is there, and does the rest itself. */
+  async #prepare(imageId: number, signal: AbortSignal): Promise<void> {
+    await this.#parts.grounding.prepare(imageId, signal).catch(() => {})
+    if (imageId === this.#focus) this.#askable = 'yes'
+  }
+
   async #compute(imageId: number, signal: AbortSignal): Promise<void> {
     this.#tell(imageId, 'computing')
+    if (this.#askable === 'yes') this.#askable = 'unsure'
     try {
       await this.#parts.grounding.propose(imageId, { captions: true, priority: 'background', signal })
       this.#tell(imageId, 'idle')

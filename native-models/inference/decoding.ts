@@ -163,7 +163,7 @@ function summary(
 ): string {
   const tokens = generated.reduce((sum, { ids }) => sum + ids.length, 0)
   const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`
-  const speed = totalMs > firstTokenMs ? ((tokens - generated.length) / (totalMs - firstTokenMs)) * 1000 : 0
+  const speed = (tokens / Math.max(totalMs, 0.001)) * 1000
   const how =
     generated.length > 1 ? `${generated.length} answers abreast` : `${guessedRight} of ${guessed} guesses right`
   return (

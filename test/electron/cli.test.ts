@@ -236,6 +236,25 @@ describe('ask', () => {
       expect(Object.keys(span)).toEqual(['text', 'start', 'end', 'boxes'])
       expect([...answer.text].slice(span.start, span.end).join('')).toBe(span.text)
     }
+  })
+
+  it('answers several questions, the later ones over what the first has made', async () => {
+    const image = join(photos, 'a b.png')
+    const run = await cli(['ask', image, 'What is here?', 'How many?', '--model', model, '--json', '--verbose'])
+    expect(run.code, run.err).toBe(0)
+    const answers = JSON.parse(run.out)
+    expect(answers).toHaveLength(2)
+    expect(answers[1].regions).toEqual(answers[0].regions)
+    const prompts = [...run.err.matchAll(/prompt: (\d+) tokens reused, (\d+) computed/g)].map(([, a, b]) =>
+      [a, b].map(Number),
+    )
+    expect(prompts).toHaveLength(2)
+    expect(prompts[0]![0]).toBe(0)
+    expect(prompts[1]).toEqual([prompts[0]![1], 0])
+    expect([...run.err.matchAll(/answer: \d+ tokens of the question computed, first token after/g)]).toHaveLength(2)
+  })
+
+  it('refuses a box outside the image', async () => {
     const outside = await cli(['ask', join(photos, 'a b.png'), 'What?', '--model', model, '--box', '900,10,50,40'])
     expect(outside).toMatchObject({ code: 1, err: expect.stringContaining('200 x 100') })
   })

@@ -126,6 +126,7 @@ async function resultOf(taskId: number, task: EngineTask): Promise<unknown> {
       return answer('', 0, 0, task.phrase === 'nothing' ? [] : task.all ? [0, 1] : [0])
     case 'proposals':
       return { proposals: REGIONS }
+    case 'prepare':
     case 'trace':
       return {}
     default:
