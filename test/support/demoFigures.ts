@@ -37,16 +37,23 @@ export interface DemoFigures {
   locateRecallOfAll: number
 }
 
+/** The demo model as an engine folder of its own. */
+export async function makeDemoFolder(): Promise<{ dir: string; remove(): void }> {
+  const folder = mkdtempSync(join(tmpdir(), 'gromatic-demo-'))
+  const dir = join(folder, 'model')
+  await convertCheckpoint(demoCheckpoint, dir, { llm: 'fp32', vision: 'fp32' })
+  return { dir, remove: () => rmSync(folder, { recursive: true, force: true }) }
+}
+
 /** Opens the demo model, converted into a folder that goes away with the engine. */
 export async function openDemo(): Promise<{ engine: GromaEngine; close(): Promise<void> }> {
-  const folder = mkdtempSync(join(tmpdir(), 'gromatic-demo-'))
-  await convertCheckpoint(demoCheckpoint, join(folder, 'model'), { llm: 'fp32', vision: 'fp32' })
-  const engine = await GromaEngine.open(join(folder, 'model'))
+  const { dir, remove } = await makeDemoFolder()
+  const engine = await GromaEngine.open(dir)
   return {
     engine,
     close: async () => {
       await engine.close()
-      rmSync(folder, { recursive: true, force: true })
+      remove()
     },
   }
 }

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest'
+import { ByteLru } from '../../../native-models/inference/byteLru.ts'
+import { HostKv } from '../../../native-models/inference/kvCache.ts'
+import { LanguageModel } from '../../../native-models/inference/languageModel.ts'
+import { type Prompt, PromptCache } from '../../../native-models/inference/promptCache.ts'
+import { type Feeds, floats, type GraphSession } from '../../../native-models/inference/session.ts'
+
+const sizes = { layerCount: 1, kvHeadCount: 1, headSize: 1, hiddenSize: 1, maxPositions: 10_000 }
+
+/** A decoder whose keys are its embeddings: a prompt's keys show which pieces went into them. */
+function echo() {
+  const lengths: number[] = []
+  const session: GraphSession = {
+    inputs: [],
+    async run(feeds: Feeds) {
+      const { data, dims } = feeds.inputs_embeds!
+      lengths.push(dims[1]!)
+      const present = floats(Float32Array.from(data as Float32Array), 1, 1, dims[1]!, 1)
+      return { logits: floats(new Float32Array(1), 1, 1), 'present_key.0': present, 'present_value.0': present }
+    },
+    release: async () => {},
+  }
+  const language = new LanguageModel(session, {} as never, sizes as never, { kv: new HostKv(sizes) })
+  return { lengths, language }
+}
+
+/** A prompt of pieces [name, rows]; each row's embedding is the piece's number. */
+function promptOf(...pieces: [number, number][]): Prompt {
+  return {
+    pieces: pieces.map(([number, rows]) => ({ key: `${number}`, rows })),
+    embedsFrom: async (first) => Float32Array.from(rowsOf(pieces.slice(first))),
+  }
+}
+const rowsOf = (pieces: [number, number][]) => pieces.flatMap(([number, rows]) => Array<number>(rows).fill(number))
+
+function cacheOf(limit = 1 << 20) {
+  const { lengths, language } = echo()
+  const cache = new PromptCache(new ByteLru(limit), language)
+  const get = async (key: string, pieces: [number, number][], signal?: AbortSignal) => {
+    lengths.length = 0
+    const options = { kin: `${key.split('|')[0]}|`, beginning: 2, exact: false, signal }
+    const segment = await cache.get(key, promptOf(...pieces), options)
+    expect([...(segment.feeds['prefix_key.0']!.data as Float32Array)]).toEqual(rowsOf(pieces))
+    return lengths.slice()
+  }
+  return { cache, get }
+}
+
+describe('PromptCache', () => {
+  it('begins where an earlier prompt parts from the new one', async () => {
+    const { get, cache } = cacheOf()
+    expect(
+      await get('a|1', [
+        [1, 1],
+        [2, 1],
+        [3, 50],
+        [4, 1],
+        [5, 1],
+      ]),
+    ).toEqual([54])
+    expect(
+      await get('a|1', [
+        [1, 1],
+        [2, 1],
+        [3, 50],
+        [4, 1],
+        [5, 1],
+      ]),
+    ).toEqual([])
+    expect(
+      await get('a|2', [
+        [1, 1],
+        [2, 1],
+        [3, 50],
+        [4, 1],
+        [6, 1],
+        [7, 1],
+      ]),
+    ).toEqual([2])
+    expect(
+      await get('a|3', [
+        [1, 1],
+        [2, 1],
+        [3, 50],
+        [4, 1],
+      ]),
+    ).toEqual([])
+    // another image: only the words that all have in common
+    expect(
+      await get('b|1', [
+        [1, 1],
+        [2, 1],
+        [8, 50],
+      ]),
+    ).toEqual([50])
+    expect(cache.counters).toEqual({ made: 54 + 2 + 50, reused: 54 + 53 + 53 + 2 })
+  })
+
+  it('reads long prompts in runs of 256 rows, and goes on after a cancel where it stopped', async () => {
+    const { get, cache } = cacheOf()
+    const pieces: [number, number][] = [
+      [1, 1],
+      [2, 1],
+      [3, 200],
+      [4, 300],
+      [5, 10],
+    ]
+    const controller = new AbortController()
+    const cut = get('a|1', pieces, controller.signal).catch((error: { code: string }) => error.code)
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+    controller.abort()
+    expect(await cut).toBe('CANCELLED')
+    expect(cache.counters.made).toBe(256)
+    // the piece of 300 rows was half done: it starts anew
+    expect(await get('a|1', pieces)).toEqual([256, 54])
+    expect(await get('a|2', [...pieces, [6, 1]])).toEqual([1])
+  })
+
+  it('hands out what is too large to keep', async () => {
+    const { get } = cacheOf(100)
+    expect(
+      await get('a|1', [
+        [1, 1],
+        [2, 1],
+        [3, 50],
+      ]),
+    ).toEqual([52])
+    expect(
+      await get('a|1', [
+        [1, 1],
+        [2, 1],
+        [3, 50],
+      ]),
+    ).toEqual([50])
+  })
+})
