@@ -15,6 +15,7 @@ import {
   graphFile,
   type Precision,
 } from './modelFiles.ts'
+import type { PartialModel } from './partialModel.ts'
 import { buildProposalHead } from './proposalHead.ts'
 import { buildRegionHead } from './regionHead.ts'
 import { buildRegionMaps, REGION_LEVEL_SCALES } from './regionMaps.ts'
@@ -26,8 +27,9 @@ export type OnBytes = (step: string, bytes: number) => void
 
 type Outputs = Parameters<GraphBuilder['encode']>[0]
 /** What is the same for all graphs of one model. */
-interface Job {
-  folder: string
+export interface Job {
+  /** the folder, and what is finished in it */
+  partial: PartialModel
   weights: Weights
   config: GromaConfig
   precision: Precision
@@ -38,9 +40,16 @@ interface Job {
 
 /** Writes all graphs and the embedding table of one model into a folder. */
 export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts> {
-  const { weights, config, imageSize } = input
-  const side = imageSize / config.vision.patchSize
-  const job: Job = { ...input, side }
+  const job: Job = { ...input, side: input.imageSize / input.config.vision.patchSize }
+  const facts = await job.partial.part('vision', () => buildVisionGraphs(job))
+  await job.partial.part('decoder', () => writeDecoder(job))
+  await job.partial.part('token-embeddings', () => writeEmbeddings(job))
+  return facts
+}
+
+/** Writes the graphs that look at pixels. */
+export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
+  const { weights, config, imageSize, side } = job
   const hiddenStates = await writeVisionEncoder(job)
   await writeGraph(job, 'proposal-head', async (g) => {
     const queries = config.detector.proposalCount
@@ -85,21 +94,19 @@ export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts>
     bins = built.bins
     return { region_tokens: { value: built.tokens, shape: ['N', config.llm.hiddenSize] } }
   })
-  await writeDecoder(job)
-  await writeEmbeddings(job)
   return { imageSize, side, hiddenStates, regionChannels: channels, regionBins: bins }
 }
 
 /** The graph whose outputs the later graphs need, and another over the same weights with all hidden states. */
 async function writeVisionEncoder(job: Job): Promise<number[]> {
-  const { config, weights, side, imageSize, folder } = job
+  const { config, weights, side, imageSize, partial } = job
   const needed = neededStates(config.vision.layerCount, config.imageTokenLayer)
   await writeGraph(job, 'vision-encoder', async (g) => {
     const states = await buildVisionEncoder(g, weights.at('perceiver.vis_encoder'), config.vision, imageSize)
     const shape = [1 + side * side, config.vision.hiddenSize]
     const outputs = (indices: readonly number[]) =>
       Object.fromEntries(indices.map((k) => [`hidden_state.${k}`, { value: states[k]!, shape }]))
-    await writeFile(join(folder, ALL_STATES_FILE), g.encode(outputs([...states.keys()])))
+    await writeFile(join(partial.folder, ALL_STATES_FILE), g.encode(outputs([...states.keys()])))
     return outputs(needed)
   })
   return needed
@@ -118,31 +125,35 @@ async function writeDecoder(job: Job): Promise<void> {
   })
 }
 
-async function writeEmbeddings({ folder, weights, config, precision, onBytes }: Job): Promise<void> {
+async function writeEmbeddings(job: Job): Promise<void> {
+  const { weights, config, precision } = job
   const table = inputTable(weights, config)
-  const name = embeddingsFile(precision.llm)
-  const file = await ExternalDataWriter.create(join(folder, name), name, (bytes) => onBytes('token-embeddings', bytes))
-  try {
+  await writeData(job, embeddingsFile(precision.llm), 'token-embeddings', async (file) => {
     if (precision.llm === 'fp32') await file.appendFloats(table)
     else await file.appendHalves(table)
-  } finally {
-    await file.close()
-  }
+  })
 }
 
-async function writeGraph(
-  { folder, onBytes }: Job,
-  name: GraphName,
-  build: (g: GraphBuilder) => Promise<Outputs>,
-): Promise<void> {
-  const data = await ExternalDataWriter.create(join(folder, dataFile(name)), dataFile(name), (bytes) =>
-    onBytes(name, bytes),
-  )
-  try {
+async function writeGraph(job: Job, name: GraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<void> {
+  await writeData(job, dataFile(name), name, async (data) => {
     const g = new GraphBuilder(name, data)
     const outputs = await build(g)
-    await writeFile(join(folder, graphFile(name)), g.encode(outputs))
-  } finally {
-    await data.close()
+    await writeFile(join(job.partial.folder, graphFile(name)), g.encode(outputs))
+  })
+}
+
+async function writeData(
+  { partial, onBytes }: Job,
+  path: string,
+  step: string,
+  write: (file: ExternalDataWriter) => Promise<void>,
+): Promise<void> {
+  const file = await ExternalDataWriter.create(join(partial.folder, path), path, (bytes) => onBytes(step, bytes))
+  try {
+    await write(file)
+  } catch (error) {
+    await file.close().catch(() => {}) // the first failure is the one to tell
+    throw error
   }
+  partial.tell({ path, ...(await file.close()) })
 }

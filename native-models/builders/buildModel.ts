@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts'
 import { writeManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
+import type { LinearFormat } from '../onnx/ops.ts'
+import { blocksPerRow, bytesPerRow } from '../onnx/quantize.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { buildGraphs } from './buildGraphs.ts'
+import { LLM_FORMATS } from './llmFormats.ts'
 import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
+import { checkpointKey, flush, PartialModel } from './partialModel.ts'
 import { Weights } from './weights.ts'
 
 export interface ConvertOptions {
@@ -26,11 +30,15 @@ export interface ConvertProgress {
 /** Room for the model files, the tokenizer and rounding, above the weights themselves. */
 const SPARE_BYTES = 16 << 20
 
+/** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
+const CONVERSION = 'conversion 2'
+
 /**
  * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is
- * written beside it, flushed, then renamed.
+ * written beside it, flushed, then renamed. A conversion that was cancelled or killed leaves its finished parts there, and
+ * the next one to the same `outDir` goes on with them where checkpoint and options are the same.
  * @param outDir must not exist yet
- * @throws GromaError INPUT_INVALID for a precision that is not supported or an existing `outDir`, DISK_FULL before anything
+ * @throws GromaError INPUT_INVALID for a precision that is not offered or an existing `outDir`, DISK_FULL before anything
  * is written, CANCELLED, and whatever the checkpoint is refused with
  */
 export async function convertCheckpoint(
@@ -47,31 +55,41 @@ export async function convertCheckpoint(
     const { imageSize } = await readPixelSettings(checkpointDir)
     requireEvenGrid(imageSize, config.vision.patchSize)
     await mkdir(dirname(target), { recursive: true })
-    await requireRoom(dirname(target), weightBytes(checkpoint))
-    await writeBeside(target, (folder) => writeModel(folder, { checkpoint, config, imageSize, precision }, options))
+    const key = await checkpointKey(checkpoint, CONVERSION, precision.llm, precision.vision)
+    await writeBeside(target, key, options.signal, (partial) =>
+      writeModel({ checkpoint, config, imageSize, precision, partial }, options),
+    )
   } finally {
     await checkpoint.close()
   }
 }
 
 async function writeModel(
-  folder: string,
-  model: { checkpoint: Checkpoint; config: GromaConfig; imageSize: number; precision: Precision },
+  model: {
+    checkpoint: Checkpoint
+    config: GromaConfig
+    imageSize: number
+    precision: Precision
+    partial: PartialModel
+  },
   { onProgress, signal }: ConvertOptions,
 ): Promise<void> {
-  const { checkpoint, config, precision } = model
-  const total = weightBytes(checkpoint)
-  let written = 0
+  const { checkpoint, config, precision, partial } = model
+  const total = engineBytes(checkpoint, precision)
+  let written = partial.files.reduce((sum, { bytes }) => sum + bytes, 0)
+  await requireRoom(dirname(partial.folder), total - written)
   const onBytes = (step: string, bytes: number) => {
     if (signal?.aborted) throw new GromaError('CANCELLED', 'the conversion was cancelled')
     written += bytes
     onProgress?.({ step, fraction: Math.min(1, written / total) })
   }
-  const facts = await buildGraphs({ ...model, folder, weights: new Weights(checkpoint), onBytes })
-  for (const name of COPIED_FILES) {
-    const source = join(checkpoint.dir, name)
-    if (await exists(source)) await writeFile(join(folder, name), await readFile(source), { flag: 'wx' })
-  }
+  const facts = await buildGraphs({ ...model, weights: new Weights(checkpoint), onBytes })
+  await partial.part('settings', async () => {
+    for (const name of COPIED_FILES) {
+      const source = join(checkpoint.dir, name)
+      if (await exists(source)) await writeFile(join(partial.folder, name), await readFile(source), { flag: 'wx' })
+    }
+  })
   onProgress?.({ step: 'manifest', fraction: 1 })
   const content = {
     createdFrom: basename(resolve(checkpoint.dir)),
@@ -79,34 +97,58 @@ async function writeModel(
     ...precision,
     config: { groma: config, engine: facts },
   }
-  const files = await readdir(folder)
-  await Promise.all(files.map((name) => flush(join(folder, name)))) // together: they share the disk's journal
-  await writeManifest(folder, content, files, signal ? { signal } : {})
+  await partial.finish()
+  const files = partial.files.map(({ path }) => path)
+  await writeManifest(partial.folder, content, files, { known: partial.files, ...(signal ? { signal } : {}) })
 }
 
-/** Runs `write` on a folder beside `target` and renames it into place; on failure nothing is left. */
-async function writeBeside(target: string, write: (folder: string) => Promise<void>): Promise<void> {
+/**
+ * Runs `write` on a folder beside `target` and renames it into place. Cancelled, what is finished stays there under another
+ * name; on any other failure nothing is left.
+ */
+async function writeBeside(
+  target: string,
+  key: string,
+  signal: AbortSignal | undefined,
+  write: (partial: PartialModel) => Promise<void>,
+): Promise<void> {
   const parent = dirname(target)
-  await removeAbandoned(parent)
-  const folder = join(parent, `.${basename(target)}.${process.pid}-${randomBytes(4).toString('hex')}.partial`)
-  await mkdir(folder)
+  const folder = join(parent, partialName(target, `${process.pid}`))
+  let partial: PartialModel | undefined
   try {
-    await write(folder)
+    await takeOver(target, folder)
+    partial = await PartialModel.open(folder, key, signal)
+    await write(partial)
     await flush(folder)
     await rename(folder, target)
     await flush(parent)
   } catch (error) {
-    await rm(folder, { recursive: true, force: true })
-    throw asGromaError(error, 'CHECKPOINT_INVALID', target)
+    const failure = asGromaError(error, 'CHECKPOINT_INVALID', target)
+    const keep = failure.code === 'CANCELLED' && partial && partial.files.length > 0
+    if (keep) await rename(folder, join(parent, partialName(target, STOPPED)))
+    else await rm(folder, { recursive: true, force: true })
+    throw failure
   }
 }
 
-/** Removes what conversions left whose process was killed. */
-async function removeAbandoned(parent: string): Promise<void> {
+/** In the place of a process's number: nobody works on it. */
+const STOPPED = 'stopped'
+
+const partialName = (target: string, owner: string) =>
+  `.${basename(target)}.${owner}-${randomBytes(4).toString('hex')}.partial`
+
+/** Makes `folder`: out of what an earlier conversion to the same target left, or anew. */
+async function takeOver(target: string, folder: string): Promise<void> {
+  const parent = dirname(target)
+  let taken = false
   for (const name of await readdir(parent)) {
-    const pid = /^\..+\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
-    if (pid !== undefined && !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true })
+    const [, of, owner] = /^\.(.+)\.(\d+|stopped)-[0-9a-f]{8}\.partial$/.exec(name) ?? []
+    if (of !== basename(target) || (owner !== STOPPED && isRunning(Number(owner)))) continue
+    if (taken) await rm(join(parent, name), { recursive: true, force: true })
+    else await rename(join(parent, name), folder)
+    taken = true
   }
+  if (!taken) await mkdir(folder)
 }
 
 function isRunning(pid: number): boolean {
@@ -133,10 +175,24 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
   throw new GromaError('INPUT_INVALID', `${vision} for vision is not supported yet, only fp32`)
 }
 
-function weightBytes(checkpoint: Checkpoint): number {
+/** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */
+function engineBytes(checkpoint: Checkpoint, { llm }: Precision): number {
+  const { layers, head } = LLM_FORMATS[llm]
   let bytes = 0
-  for (const { shape } of checkpoint.tensors.values()) bytes += shape.reduce((product, n) => product * n, 4)
+  for (const { name, shape } of checkpoint.tensors.values()) {
+    const [rows = 1, width = 1] = shape
+    if (/^llm\.model\.layers\..*_proj\.weight$/.test(name)) bytes += rows * bytesOfRow(width, layers)
+    else if (/lm_head\.weight$/.test(name)) bytes += rows * bytesOfRow(width, head)
+    else if (/^(llm\.model\.embed_tokens|new_input_embs)\./.test(name)) bytes += rows * width * (llm === 'fp32' ? 4 : 2)
+    else bytes += shape.reduce((product, n) => product * n, 4)
+  }
   return bytes
+}
+
+function bytesOfRow(width: number, format: LinearFormat): number {
+  if (format === 'fp32') return 4 * width
+  if (format === 'fp16') return 2 * width
+  return bytesPerRow(width, format) + 4 * blocksPerRow(width, format)
 }
 
 async function requireRoom(folder: string, bytes: number): Promise<void> {
@@ -153,18 +209,6 @@ function requireEvenGrid(imageSize: number, patchSize: number): void {
   if (Number.isInteger(imageSize / patchSize / 2)) return
   const reason = `a picture of ${imageSize} pixels is no even number of patches of ${patchSize} pixels`
   throw new GromaError('CONFIG_INVALID', `preprocessor_config.json: ${reason}`)
-}
-
-/** Waits until a file or folder is safe on the disk. */
-async function flush(path: string): Promise<void> {
-  const isFolder = (await stat(path)).isDirectory()
-  if (isFolder && process.platform === 'win32') return // folders cannot be opened there
-  const file = await open(path, isFolder ? 'r' : 'r+')
-  try {
-    await file.sync()
-  } finally {
-    await file.close()
-  }
 }
 
 function exists(path: string): Promise<boolean> {

@@ -4,7 +4,7 @@ import { GromaError } from '../errors.ts'
 import type { WeightSource } from '../onnx/graphBuilder.ts'
 
 /** Larger tensors are read in slices of rows, so that memory stays at this much however large the model is. */
-const SLICE_BYTES = 64 << 20
+const SLICE_BYTES = 16 << 20
 
 /** A checkpoint's tensors under one prefix, as sources that are read when a graph writes them down. */
 export class Weights {
@@ -85,8 +85,15 @@ export class Weights {
       yield await this.read(name)
       return
     }
-    for (let start = 0; start < rows; start += rowsPerSlice) {
-      yield await this.#checkpoint.readRows(this.#prefix + name, start, Math.min(rowsPerSlice, rows - start))
+    const sliceAt = (start: number) =>
+      this.#checkpoint.readRows(this.#prefix + name, start, Math.min(rowsPerSlice, rows - start))
+    let next = sliceAt(0)
+    for (let start = rowsPerSlice; start < rows; start += rowsPerSlice) {
+      const slice = await next
+      next = sliceAt(start) // read while the one before is worked on
+      next.catch(() => {}) // told when its turn comes
+      yield slice
     }
+    yield await next
   }
 }

@@ -60,7 +60,7 @@ export function modelHashOf(files: readonly EngineFile[]): string {
 }
 
 /**
- * Measures the named files and writes `manifest.json` beside them, whole or not at all.
+ * Measures the named files, but for those whose size and hash are `known`, and writes `manifest.json` beside them, whole or not at all.
  * @param paths relative paths of the files to list
  * @throws DISK_FULL, CANCELLED, MODEL_INVALID
  */
@@ -68,12 +68,12 @@ export async function writeManifest(
   dir: string,
   content: Omit<EngineManifest, 'format' | 'version' | 'files' | 'modelHash'>,
   paths: readonly string[],
-  options: { signal?: AbortSignal } = {},
+  { known = [], ...options }: { signal?: AbortSignal; known?: readonly EngineFile[] } = {},
 ): Promise<EngineManifest> {
   const files: EngineFile[] = []
   for (const path of [...paths].sort()) {
-    const { bytes, sha256 } = await hashFile(join(dir, enginePath.parse(path)), options)
-    files.push({ path, bytes, sha256 })
+    const measured = known.find((file) => file.path === path)
+    files.push(measured ?? { path, ...(await hashFile(join(dir, enginePath.parse(path)), options)) })
   }
   const manifest = engineManifest.parse({
     format: 'gromatic-engine',

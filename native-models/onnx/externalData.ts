@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 
 const BUFFER_BYTES = 8 << 20
@@ -12,13 +13,16 @@ export interface FloatSource {
   parts: () => Iterable<Float32Array> | AsyncIterable<Float32Array>
 }
 
-/** Appends tensors to one file, each aligned, holding at most a few megabytes in memory. */
+/** Appends tensors to one file, each aligned, holding at most a few megabytes in memory; hashes on the way. */
 export class ExternalDataWriter {
   /** The file's name as the model files beside it will give it. */
   readonly location: string
   readonly #file: FileHandle
   readonly #onBytes: (bytes: number) => void
+  readonly #hash = createHash('sha256')
   #written = 0
+  /** what goes to the disk while the next tensors are made */
+  #writing: Promise<void> = Promise.resolve()
   #pending: Uint8Array[] = []
   #pendingBytes = 0
 
@@ -71,11 +75,17 @@ export class ExternalDataWriter {
     return { offset, length }
   }
 
-  /** Writes what is still in memory and closes; making it safe on the disk is the caller's. */
-  async close(): Promise<void> {
+  /**
+   * Writes what is still in memory and closes; making it safe on the disk is the caller's.
+   * @returns length and SHA-256 of the file
+   */
+  async close(): Promise<{ bytes: number; sha256: string }> {
     try {
       await this.#flush()
+      await this.#writing
+      return { bytes: this.#written, sha256: this.#hash.digest('hex') }
     } finally {
+      await this.#writing.catch(() => {}) // told above
       await this.#file.close()
     }
   }
@@ -87,14 +97,21 @@ export class ExternalDataWriter {
   }
 
   async #flush(): Promise<void> {
+    await this.#writing
     if (this.#pendingBytes === 0) return
-    let remaining: Uint8Array = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending)
+    const bytes = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending)
     this.#pending = []
     this.#pendingBytes = 0
-    while (remaining.byteLength > 0) {
-      const { bytesWritten } = await this.#file.write(remaining, 0, remaining.byteLength, this.#written)
-      this.#written += bytesWritten
-      remaining = remaining.subarray(bytesWritten)
+    this.#writing = this.#write(bytes, this.#written)
+    this.#writing.catch(() => {}) // the next flush or `close` tells
+    this.#written += bytes.byteLength
+    this.#hash.update(bytes)
+  }
+
+  async #write(bytes: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < bytes.byteLength; ) {
+      const { bytesWritten } = await this.#file.write(bytes, done, bytes.byteLength - done, position + done)
+      done += bytesWritten
     }
   }
 }

@@ -117,8 +117,14 @@ const SOURCE = `
     (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1)))))
   (i32.const 0))`
 
+/** What of it we use; the type libraries have it only together with the browser's. */
+declare const WebAssembly: {
+  Module: new (bytes: Uint8Array) => object
+  Instance: new (module: object) => { exports: unknown }
+}
+
 interface Kernel {
-  memory: WebAssembly.Memory
+  memory: { buffer: ArrayBuffer }
   quantize(
     values: number,
     codes: number,
@@ -135,8 +141,7 @@ let kernel: Kernel | undefined
 
 /** The kernel, assembled when first asked for; its memory holds `MEMORY_PAGES` of 64 KiB. */
 export function quantizeKernel(): Kernel {
-  const bytes = () => assemble(SOURCE, MEMORY_PAGES)
-  kernel ??= new WebAssembly.Instance(new WebAssembly.Module(bytes())).exports as unknown as Kernel
+  kernel ??= new WebAssembly.Instance(new WebAssembly.Module(assemble(SOURCE, MEMORY_PAGES))).exports as Kernel
   return kernel
 }
 

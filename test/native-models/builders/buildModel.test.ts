@@ -9,6 +9,7 @@ import {
   rm,
   stat,
   truncate,
+  utimes,
   writeFile,
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -102,19 +103,58 @@ describe('convertCheckpoint', () => {
     expect(await readdir(engine)).toEqual(['notes'])
   })
 
-  it('leaves nothing when cancelled half-way', async () => {
+  /** Converts until the named step and returns the steps that were begun. */
+  const convertUntil = async (last: string, options: { llm?: string } = {}) => {
     const controller = new AbortController()
+    const steps = new Set<string>()
     const conversion = convertCheckpoint(checkpoint, engine, {
+      ...options,
       signal: controller.signal,
       onProgress: ({ step }) => {
-        if (step === 'region-maps') controller.abort()
+        steps.add(step)
+        if (step === last) controller.abort()
       },
     })
-    await expect(conversion).rejects.toMatchObject({ code: 'CANCELLED' })
+    return { steps, outcome: await conversion.then(() => 'done').catch(({ code }) => code) }
+  }
+
+  it('leaves nothing when cancelled before anything is finished', async () => {
+    expect((await convertUntil('vision-encoder')).outcome).toBe('CANCELLED')
     expect(await left()).toEqual([])
   })
 
-  it('clears away what a killed conversion left, and nothing else', async () => {
+  it('goes on where it was cancelled, and makes the same model', async () => {
+    expect((await convertUntil('token-embeddings')).outcome).toBe('CANCELLED')
+    expect(await left()).toEqual([expect.stringMatching(/^\.engine\.stopped-[0-9a-f]{8}\.partial$/)])
+    const again = await convertUntil('none')
+    expect([...again.steps]).toEqual(['token-embeddings', 'manifest'])
+    expect(await left()).toEqual(['engine'])
+    expect(await verifyModel(engine)).toEqual([])
+    await convertCheckpoint(checkpoint, `${engine}2`)
+    expect((await readManifest(engine)).modelHash).toBe((await readManifest(`${engine}2`)).modelHash)
+  })
+
+  it.each([
+    ['a finished file is damaged', async (partial: string) => flip(join(partial, 'decoder.onnx.data'), 1000)],
+    ['a finished file is short', async (partial: string) => truncate(join(partial, 'decoder.onnx'), 100)],
+    ['its notes are damaged', async (partial: string) => truncate(join(partial, '.progress.json'), 100)],
+    ['the checkpoint was written again', async () => utimes(join(checkpoint, 'model.safetensors'), 1, 1)],
+  ])('starts that part anew when %s', async (_, damage) => {
+    expect((await convertUntil('token-embeddings')).outcome).toBe('CANCELLED')
+    await damage(join(root, 'models', (await left())[0]!))
+    const again = await convertUntil('none')
+    expect(again.steps).toContain('decoder')
+    expect(await left()).toEqual(['engine'])
+    expect(await verifyModel(engine)).toEqual([])
+  })
+
+  it('starts anew for another precision', async () => {
+    expect((await convertUntil('token-embeddings', { llm: 'int4' })).outcome).toBe('CANCELLED')
+    expect([...(await convertUntil('none')).steps]).toContain('vision-encoder')
+    expect(await verifyModel(engine)).toEqual([])
+  })
+
+  it('takes over what a killed conversion left, and nothing else', async () => {
     const models = join(root, 'models')
     const kept = [`.other.${process.pid}-01234567.partial`, '.engine.partial', 'notes']
     for (const name of [...kept, '.engine.999999999-89abcdef.partial'])
@@ -224,6 +264,13 @@ describe('verifyModel', () => {
     await expect(GromaEngine.open(engine)).rejects.toMatchObject({ code: 'MODEL_INVALID' })
   })
 })
+
+/** Changes one bit of a file. */
+async function flip(path: string, at: number): Promise<void> {
+  const bytes = await readFile(path)
+  bytes[at]! ^= 1
+  await writeFile(path, bytes)
+}
 
 /** As someone would who wants a changed folder to pass. */
 async function rewriteManifest(dir: string): Promise<void> {
