@@ -206,6 +206,12 @@ export function commitRevision(db: Db, input: CommitInput): Revision {
 
 const nextIds = new WeakMap<Db, Map<TableName, number>>()
 
+/** The id that the next new row of a table would get. */
+export function nextId(db: Db, table: TableName): number {
+  const stored = statement(db, 'SELECT value FROM counters WHERE name = ?').get(`last.${table}`) as { value: number }
+  return Math.max(nextIds.get(db)?.get(table) ?? 0, stored.value + 1)
+}
+
 /**
  * The next `count` ids of a table, in order. Ids of deleted rows are never given again; an id that is not committed is
  * forgotten with the process.
@@ -213,8 +219,7 @@ const nextIds = new WeakMap<Db, Map<TableName, number>>()
 export function allocateIds(db: Db, table: TableName, count = 1): number[] {
   const known = nextIds.get(db) ?? new Map<TableName, number>()
   nextIds.set(db, known)
-  const stored = statement(db, 'SELECT value FROM counters WHERE name = ?').get(`last.${table}`) as { value: number }
-  const first = Math.max(known.get(table) ?? 0, stored.value + 1)
+  const first = nextId(db, table)
   known.set(table, first + count)
   return Array.from({ length: count }, (_, index) => first + index)
 }

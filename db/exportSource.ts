@@ -2,16 +2,19 @@
  * What an exporter reads: the whole project at one moment. A second connection holds a read transaction, so that edits
  * go on while a long export runs and never show up half.
  */
-import type { Annotation, Category, ImageRecord } from './records/records.ts'
+import type { Annotation, Category, ImageRecord, Message } from './records/records.ts'
 import { annotationsRepository } from './repositories/annotations.ts'
 import { categoriesRepository } from './repositories/categories.ts'
 import { imagesRepository } from './repositories/images.ts'
+import { messagesRepository } from './repositories/messages.ts'
 import { connect, type Db, hardenConnection } from './sqlite.ts'
 
 /** One image with its boxes. */
 export interface ExportItem {
-  image: Pick<ImageRecord, 'id' | 'fileName' | 'width' | 'height'> & Partial<Pick<ImageRecord, 'status'>>
+  image: ImageRecord
   annotations: readonly Annotation[]
+  /** `train`, `val`, …: where the export is split. */
+  subset?: string
 }
 
 export interface ExportSource {
@@ -21,7 +24,9 @@ export interface ExportSource {
   imageCount: number
   categories: readonly Category[]
   /** Every image, with all of its boxes whatever their status, in list order. Can be walked more than once. */
-  items(): Iterable<ExportItem> | AsyncIterable<ExportItem>
+  items(): Iterable<ExportItem>
+  /** The talk about an image, and the sentences that came with it. */
+  messages(imageId: number): readonly Message[]
   close(): void
 }
 
@@ -40,6 +45,7 @@ export function openExportSource(path: string, live: Db, about: { name: string; 
   const { db, close } = snapshot(path, live)
   const images = imagesRepository(db)
   const annotations = annotationsRepository(db)
+  const messages = messagesRepository(db)
   const ids = images.ids()
   return {
     ...about,
@@ -47,10 +53,13 @@ export function openExportSource(path: string, live: Db, about: { name: string; 
     categories: categoriesRepository(db).list(),
     *items() {
       for (const id of ids) {
-        const image = images.find(id)
-        if (image !== null) yield { image, annotations: annotations.list(id) }
+        const found = images.find(id)
+        if (found === null) continue
+        const { counts: _counts, ...image } = found
+        yield { image, annotations: annotations.list(id) }
       }
     },
+    messages: (imageId) => messages.list(imageId),
     close,
   }
 }

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, linkSync, mkdirSync, renameSync, rmS
 import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { Ballast, freeBytes, LOW_DISK_BYTES } from './ballast.ts'
 import { BulkTransaction } from './bulkTransaction.ts'
-import { allocateIds, type CommitInput, commitRevision } from './commitRevision.ts'
+import { allocateIds, type CommitInput, commitRevision, nextId } from './commitRevision.ts'
 import { codeOf, DbError, isDiskFull, toDbError } from './errors.ts'
 import { type ExportSource, openExportSource } from './exportSource.ts'
 import { fsyncDirectory } from './migrations/migrate.ts'
@@ -36,6 +36,8 @@ export interface ProjectStore {
   summary(): Project
   /** Ids for new rows; those of deleted rows never come back. */
   allocateIds(table: TableName, count?: number): number[]
+  /** The highest id of a table that was ever used or given out; 0 when none was. */
+  lastId(table: TableName): number
   /** One durable revision. @throws STALE, INVALID_INPUT, ALREADY_EXISTS, READ_ONLY, DISK_FULL, IO_FAILED */
   commit(input: CommitInput): Revision
   /**
@@ -183,6 +185,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
     history: historyRepository(db),
     summary: () => projectSummary(db, { path, name, imagesDir, readOnly, warning: warning() }),
     allocateIds: (table, count = 1) => allocateIds(db, table, count),
+    lastId: (table) => nextId(db, table) - 1,
     commit: (input) => write(`"${input.label}" could not be saved`, () => commitRevision(db, input)),
     async commitBulk(input, fill) {
       const doing = `"${input.label}" could not be saved`

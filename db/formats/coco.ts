@@ -1,13 +1,16 @@
 /** COCO that loads everywhere: the same writer for a project and for a run without one. The same bytes for the same records. */
 import { existsSync, statSync } from 'node:fs'
-import { copyFile, mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { copyFile, mkdir, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { DbError, throwIfAborted, toDbError } from '../errors.ts'
 import type { ExportSource } from '../exportSource.ts'
+import { readCocoFiles } from './cocoReader.ts'
 import type { CocoBox } from './cocoRecords.ts'
-import { CONTRIBUTOR, CocoWriter, captionsPathFor, rejectedPathFor } from './cocoWriter.ts'
-import type { ExportOptions, ExportReport } from './format.ts'
-import { imagesFolderFor, UniqueNames } from './imageLayout.ts'
+import { isInstances, isOfKind, sniffCoco } from './cocoSniff.ts'
+import { CONTRIBUTOR, type CocoDialect, CocoWriter, captionsPathFor, rejectedPathFor } from './cocoWriter.ts'
+import type { ExportOptions, ExportReport, Format } from './format.ts'
+import { FolderInMaking, PictureNames } from './imageCopies.ts'
+import { imagesFolderFor } from './imageLayout.ts'
 
 export interface CocoItem {
   /** `id` from 1; given by order when it is left out. `fileName` relative with `/`; sizes upright, pixels. */
@@ -26,63 +29,11 @@ export interface CocoInput {
   imageCount?: number | null
   /** Where the pictures lie; needed by `copyImages`. */
   imagesDir?: string
+  /** What a relative of COCO has beside it. */
+  dialect?: CocoDialect
 }
 
 export type WriteCocoOptions = Partial<Omit<ExportOptions, 'path'>>
-
-/** Pictures copied to a hidden folder, which takes the place of the old one at the end. */
-class ImageCopies {
-  readonly #folder: string
-  readonly #temporary: string
-  readonly #names = new UniqueNames()
-  readonly #from: string
-  readonly #copy: (from: string, to: string) => Promise<void>
-  readonly notes: string[] = []
-
-  constructor(path: string, from: string, copy: (from: string, to: string) => Promise<void>) {
-    this.#folder = imagesFolderFor(path)
-    this.#temporary = join(
-      dirname(this.#folder),
-      `.${this.#folder.slice(dirname(this.#folder).length + 1)}.gromatic-tmp`,
-    )
-    this.#from = from
-    this.#copy = copy
-  }
-
-  get folder(): string {
-    return this.#folder
-  }
-
-  async begin(): Promise<void> {
-    await rm(this.#temporary, { recursive: true, force: true })
-    await mkdir(this.#temporary, { recursive: true })
-  }
-
-  /** Returns the name of the picture in the export. A picture that cannot be copied is noted, not fatal. */
-  async add(fileName: string): Promise<string> {
-    const name = this.#names.nameFor(fileName)
-    try {
-      await this.#copy(join(this.#from, fileName), join(this.#temporary, name))
-    } catch (error) {
-      const failed = toDbError(error, `${fileName} could not be copied`)
-      if (failed.code === 'DISK_FULL') throw failed
-      this.notes.push(failed.message)
-    }
-    return name
-  }
-
-  async publish(): Promise<void> {
-    const old = `${this.#temporary}.old`
-    await rm(old, { recursive: true, force: true })
-    if (existsSync(this.#folder)) await rename(this.#folder, old)
-    await rename(this.#temporary, this.#folder)
-    await rm(old, { recursive: true, force: true })
-  }
-
-  async abort(): Promise<void> {
-    await rm(this.#temporary, { recursive: true, force: true }).catch(() => undefined)
-  }
-}
 
 /** True when `path` is an earlier export of ours, told by its first bytes: a script may write it again without asking. */
 export async function isOwnExport(path: string): Promise<boolean> {
@@ -99,7 +50,7 @@ export async function isOwnExport(path: string): Promise<boolean> {
   }
 }
 
-function checkTarget(path: string, copies: ImageCopies | null, overwrite: boolean): void {
+function checkTarget(path: string, copies: FolderInMaking | null, overwrite: boolean): void {
   if (existsSync(path) && statSync(path).isDirectory()) throw new DbError('INVALID_INPUT', `${path} is a folder.`)
   if (overwrite) return
   const taken = [path, captionsPathFor(path), rejectedPathFor(path), ...(copies === null ? [] : [copies.folder])].find(
@@ -115,18 +66,19 @@ function checkTarget(path: string, copies: ImageCopies | null, overwrite: boolea
  */
 export async function writeCoco(path: string, input: CocoInput, options: WriteCocoOptions = {}): Promise<ExportReport> {
   const { status = 'accepted', overwrite = false, signal, onProgress, copyImage = copyFile } = options
-  const copies = options.copyImages ? new ImageCopies(path, input.imagesDir ?? dirname(path), copyImage) : null
+  const copies = options.copyImages ? new FolderInMaking(imagesFolderFor(path)) : null
+  const pictures = new PictureNames(input.imagesDir ?? dirname(path), copies && copyImage, options.keepNames ?? false)
   checkTarget(path, copies, overwrite)
   throwIfAborted(signal, 'The export')
   let writer: CocoWriter | null = null
   try {
     await mkdir(dirname(path), { recursive: true })
     await copies?.begin()
-    writer = await CocoWriter.create(path, input, status)
+    writer = await CocoWriter.create(path, input, { status, polygons: options.polygons ?? false })
     let done = 0
     for await (const item of input.items) {
       throwIfAborted(signal, 'The export')
-      const name = copies === null ? item.image.fileName : await copies.add(item.image.fileName)
+      const name = await pictures.add(item.image.fileName, copies?.temporary ?? '')
       await writer.add(item, name)
       onProgress?.({ done: ++done, total: input.imageCount ?? null, note: item.image.fileName })
       // a long export leaves room for the clicks that come meanwhile
@@ -134,7 +86,7 @@ export async function writeCoco(path: string, input: CocoInput, options: WriteCo
     }
     throwIfAborted(signal, 'The export')
     const written = await writer.publish(async () => copies?.publish())
-    return { path, ...written, notes: [...written.notes, ...(copies?.notes ?? [])] }
+    return { path, ...written, notes: [...written.notes, ...pictures.notes] }
   } catch (error) {
     await writer?.abort()
     await copies?.abort()
@@ -143,8 +95,23 @@ export async function writeCoco(path: string, input: CocoInput, options: WriteCo
 }
 
 /** Exports a project. The source stays open: close it when done. @throws as {@link writeCoco} */
-export function exportCoco(source: ExportSource, options: ExportOptions): Promise<ExportReport> {
+export function exportCoco(source: ExportSource, options: ExportOptions, dialect?: CocoDialect): Promise<ExportReport> {
   const { path, ...rest } = options
   const { name, categories, imageCount, imagesDir } = source
-  return writeCoco(path, { name, categories, imageCount, imagesDir, items: source.items() }, rest)
+  const input = { name, categories, imageCount, imagesDir, items: source.items() }
+  return writeCoco(path, dialect === undefined ? input : { ...input, dialect }, rest)
+}
+
+export const coco: Format = {
+  name: 'COCO instances',
+  shape: 'file',
+  extension: '.json',
+  keeps:
+    'Boxes, classes, polygons and run lengths, captions, scores, verdicts, what the model said, attributes and ids.',
+  loses: 'The talk, colours of classes, and who made a box. Boxes without a class become "object".',
+  reader: {
+    sniff: (probe) => sniffCoco(probe, isInstances),
+    read: (input) => readCocoFiles(input, isOfKind(isInstances)),
+  },
+  export: (source, options) => exportCoco(source, options),
 }

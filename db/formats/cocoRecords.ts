@@ -1,5 +1,6 @@
 /** How our records read in COCO: numbers clamped to the picture, extras flat, nothing that a loader trips over. PURE. */
 import type { Annotation, BboxXywh } from '../records/records.ts'
+import { clampBbox, cornersOf, fittingSegmentation, type Segmentation } from './boxes.ts'
 
 /** What a box needs to be exported; a run without a project has no more than this. */
 export type CocoBox = Pick<Annotation, 'bboxXywh'> &
@@ -14,28 +15,18 @@ export interface CocoAnnotation {
   category_id: number
   bbox: BboxXywh
   area: number
-  iscrowd: 0
-  segmentation: []
+  iscrowd: 0 | 1
+  segmentation: Segmentation | []
   score?: number
-  attributes: Record<string, string | number>
+  attributes: Record<string, string | number | boolean>
 }
 
-/** The part of a box that lies on the picture, unrounded; null when nothing does, or when a number is none. */
-export function clampBbox([x, y, w, h]: BboxXywh, width: number, height: number): BboxXywh | null {
-  if (![x, y, w, h].every(Number.isFinite)) return null
-  const clampSide = (start: number, length: number, limit: number): [number, number] => {
-    if (start >= 0 && start + length <= limit) return [start, length] // untouched, to the last bit
-    const from = Math.max(0, start)
-    return [from, Math.min(limit, start + length) - from]
-  }
-  const [left, boxWidth] = clampSide(x, w, width)
-  const [top, boxHeight] = clampSide(y, h, height)
-  return boxWidth > 0 && boxHeight > 0 ? [left + 0, top + 0, boxWidth, boxHeight] : null
-}
+const LOADERS = new Set(['id', 'bbox', 'label', 'mask', 'confidence', 'bounding_box'])
 
 /** Extras as flat strings and numbers. The keys id, bbox, label, mask, confidence and bounding_box belong to loaders. */
-export function attributesOf(box: CocoBox): Record<string, string | number> {
-  const attributes: Record<string, string | number> = {}
+export function attributesOf(box: CocoBox): Record<string, string | number | boolean> {
+  const kept = Object.entries(box.extras?.attributes ?? {}).filter(([key]) => !LOADERS.has(key))
+  const attributes: Record<string, string | number | boolean> = Object.fromEntries(kept)
   const set = (key: string, value: string | number | null | undefined): void => {
     if (value !== null && value !== undefined && !Number.isNaN(value)) attributes[key] = value
   }
@@ -55,11 +46,12 @@ export function attributesOf(box: CocoBox): Record<string, string | number> {
   return attributes
 }
 
-/** One COCO annotation; null when the box does not lie on the picture. */
+/** One COCO annotation, with the polygon it came with (or its corners where `polygons` are asked for); null when the box does not lie on the picture. */
 export function cocoAnnotation(
   box: CocoBox,
   ids: { id: number; imageId: number; categoryId: number },
   size: { width: number; height: number },
+  polygons = false,
 ): CocoAnnotation | null {
   const bbox = clampBbox(box.bboxXywh, size.width, size.height)
   if (bbox === null) return null
@@ -72,8 +64,8 @@ export function cocoAnnotation(
     category_id: ids.categoryId,
     bbox,
     area,
-    iscrowd: 0,
-    segmentation: [],
+    iscrowd: box.extras?.iscrowd ?? 0,
+    segmentation: fittingSegmentation(box.extras, bbox) ?? (polygons ? [cornersOf(bbox)] : []),
     ...(typeof score === 'number' && Number.isFinite(score) ? { score } : {}),
     attributes: attributesOf(box),
   }

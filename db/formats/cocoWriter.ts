@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { AtomicFile } from './atomicFile.ts'
 import type { CocoItem } from './coco.ts'
-import { type CocoBox, CocoCategories, cocoAnnotation } from './cocoRecords.ts'
+import { type CocoAnnotation, type CocoBox, CocoCategories, cocoAnnotation } from './cocoRecords.ts'
 
 /** Who wrote a file: by this, our own exports are told from other people's. */
 export const CONTRIBUTOR = 'Gromatic'
@@ -31,6 +31,21 @@ class JsonList {
   }
 }
 
+/** What a relative of COCO adds to images and classes; files beside the main one are COCO's alone. */
+export interface CocoDialect {
+  /** No files of captions and rejected boxes beside it. */
+  alone?: boolean
+  image?: (row: Record<string, unknown>, item: CocoItem) => Record<string, unknown>
+  annotation?: (row: CocoAnnotation, box: CocoBox) => Record<string, unknown>
+  /** `images` and `instances`: in how many images the class is, and how often. */
+  category?: (
+    row: { id: number; name: string },
+    counts: { images: number; instances: number },
+  ) => Record<string, unknown>
+}
+
+const EXIF_NOTE = 'Boxes are pixels of the upright picture: its EXIF orientation is applied.'
+
 const EXPORTED: Record<'accepted' | 'all', ReadonlySet<string>> = {
   accepted: new Set(['accepted', 'edited']),
   all: new Set(['accepted', 'edited', 'proposed']),
@@ -43,6 +58,16 @@ export interface Written {
   rejectedPath: string | null
   captionsPath: string | null
   notes: string[]
+}
+
+interface WriterInput {
+  name: string
+  categories?: readonly { id: number; name: string }[]
+  dialect?: CocoDialect
+}
+interface WriterOptions {
+  status: 'accepted' | 'all'
+  polygons: boolean
 }
 
 const plural = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`
@@ -59,6 +84,10 @@ export class CocoWriter {
   readonly #parts: { images: AtomicFile; boxes: AtomicFile }
   readonly #categories: CocoCategories
   readonly #exported: ReadonlySet<string>
+  readonly #polygons: boolean
+  readonly #dialect: CocoDialect | undefined
+  /** By class: the last image it was on, on how many it is, and how often. */
+  readonly #uses = new Map<number, { lastImage: number; images: number; instances: number }>()
   #nextId = 1
   #nextImageId = 1
   #rejectedCount = 0
@@ -66,7 +95,7 @@ export class CocoWriter {
   #unnamed = 0
   #missing = 0
 
-  private constructor(path: string, files: AtomicFile[], categories: CocoCategories, status: 'accepted' | 'all') {
+  private constructor(path: string, files: AtomicFile[], input: WriterInput, options: WriterOptions) {
     const [main, captions, rejected, images, boxes] = files as [
       AtomicFile,
       AtomicFile,
@@ -83,24 +112,22 @@ export class CocoWriter {
     this.#imageList = new JsonList(images)
     this.#boxList = new JsonList(boxes)
     this.#captionList = new JsonList(captions)
-    this.#categories = categories
-    this.#exported = EXPORTED[status]
+    this.#categories = new CocoCategories(input.categories ?? [])
+    this.#exported = EXPORTED[options.status]
+    this.#polygons = options.polygons
+    this.#dialect = input.dialect
   }
 
   /** @throws NOT_FOUND, READ_ONLY, DISK_FULL */
-  static async create(
-    path: string,
-    input: { name: string; categories?: readonly { id: number; name: string }[] },
-    status: 'accepted' | 'all',
-  ): Promise<CocoWriter> {
+  static async create(path: string, input: WriterInput, options: WriterOptions): Promise<CocoWriter> {
     const files: AtomicFile[] = []
     try {
       const parts = [sibling(path, '.images.part'), sibling(path, '.boxes.part')]
       for (const file of [path, captionsPathFor(path), rejectedPathFor(path), ...parts]) {
         files.push(await AtomicFile.create(file))
       }
-      const writer = new CocoWriter(path, files, new CocoCategories(input.categories ?? []), status)
-      const info = { description: input.name, url: '', version: '1.0', contributor: CONTRIBUTOR }
+      const writer = new CocoWriter(path, files, input, options)
+      const info = { description: input.name, url: '', version: '1.0', contributor: CONTRIBUTOR, note: EXIF_NOTE }
       const head = `{"info":${JSON.stringify(info)},\n"licenses":[],\n`
       await writer.#main.write(`${head}"images":[`)
       await writer.#captions.write(`${head}"annotations":[`)
@@ -117,7 +144,8 @@ export class CocoWriter {
     const id = item.image.id ?? this.#nextImageId
     this.#nextImageId = Math.max(this.#nextImageId, id + 1)
     const source = fileName === item.image.fileName ? {} : { attributes: { source_file_name: item.image.fileName } }
-    await this.#imageList.write({ id, file_name: fileName, width, height, ...source })
+    const row = { id, file_name: fileName, width, height, ...source }
+    await this.#imageList.write(this.#dialect?.image?.(row, item) ?? row)
     if (status === 'missing') this.#missing++
     for (const box of item.annotations) await this.#addBox(box, { id, width, height }, fileName)
   }
@@ -128,8 +156,9 @@ export class CocoWriter {
     const id = box.id ?? this.#nextId
     this.#nextId = Math.max(this.#nextId, id + 1)
     const ids = { id, imageId: image.id, categoryId: 0 }
-    const annotation = cocoAnnotation(box, ids, image)
+    const annotation = cocoAnnotation(box, ids, image, this.#polygons)
     if (annotation === null) this.#vanished++
+    else if (rejected && this.#dialect?.alone) return
     else if (rejected) {
       const { bbox, score, attributes } = annotation
       const line = {
@@ -146,8 +175,20 @@ export class CocoWriter {
     } else {
       if (this.#categories.nameOf(box) === null) this.#unnamed++
       annotation.category_id = this.#categories.numberFor(box)
-      await this.#boxList.write(annotation)
-      if (box.caption) await this.#captionList.write({ id, image_id: image.id, caption: box.caption })
+      this.#countUse(annotation.category_id, image.id)
+      await this.#boxList.write(this.#dialect?.annotation?.(annotation, box) ?? annotation)
+      if (box.caption && !this.#dialect?.alone)
+        await this.#captionList.write({ id, image_id: image.id, caption: box.caption })
+    }
+  }
+
+  #countUse(category: number, image: number): void {
+    const use = this.#uses.get(category)
+    if (use === undefined) this.#uses.set(category, { lastImage: image, images: 1, instances: 1 })
+    else {
+      use.instances++
+      if (use.lastImage !== image) use.images++
+      use.lastImage = image
     }
   }
 
@@ -156,7 +197,10 @@ export class CocoWriter {
     await this.#main.append(this.#parts.images)
     await this.#main.write('\n],\n"annotations":[')
     await this.#main.append(this.#parts.boxes)
-    const categories = this.#categories.list()
+    const categories = this.#categories.list().map((row) => {
+      const { images = 0, instances = 0 } = this.#uses.get(row.id) ?? {}
+      return this.#dialect?.category?.(row, { images, instances }) ?? row
+    })
     await this.#main.write(
       `\n],\n"categories":[${categories.map((category) => `\n${JSON.stringify(category)}`).join(',')}\n]}\n`,
     )

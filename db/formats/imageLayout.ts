@@ -20,6 +20,15 @@ function portable(stem: string): string {
   return RESERVED.test(clean) ? `_${clean}` : clean
 }
 
+/** A relative path whose every part Windows takes, and that stays below its folder. */
+export function portablePath(fileName: string): string {
+  return fileName
+    .split('/')
+    .filter((part) => part !== '' && part !== '.' && part !== '..')
+    .map((part) => portable(part))
+    .join('/')
+}
+
 /** Gives flat names whose stems differ, even where case and composition do not count. Same order, same names. */
 export class UniqueNames {
   readonly #taken = new Set<string>()

@@ -17,6 +17,11 @@ export interface ImportImage {
   height: number | null
   id?: number
   contentSha256?: string
+  /** How far the work on it was, in files that say so. */
+  state?: { done: boolean; proposedAt: number | null }
+  /** LVIS: classes of which nothing is in it, and classes of which not every box is labelled. For evaluation. */
+  absent?: Key[]
+  notExhaustive?: Key[]
   where: string
 }
 
@@ -37,6 +42,10 @@ export interface ImportAnnotation {
   /** `[x, y, width, height]`; pixels, or parts of the image's sides where `relative`. May be anything: it is checked later. */
   bboxXywh: BboxXywh
   relative?: boolean
+  /** The mask's area in square pixels, as the file says: it decides the size class of an evaluation. */
+  area?: number
+  /** Taken as it is, not cut to the picture: our own record of it. */
+  exact?: boolean
   id?: number
   caption?: string | null
   /** Given by a model: 0 to 1. */

@@ -12,6 +12,8 @@ export interface AnnotationsRepository {
   find(id: number): Annotation | null
   /** In the order of `ids`. @throws NOT_FOUND naming the first that is not there */
   getMany(ids: readonly number[]): Annotation[]
+  /** How many boxes of an image people made, decided or edited. */
+  countTouched(imageId: number): number
 }
 
 const { columns, fromRow } = codecs.annotations
@@ -30,5 +32,10 @@ export function annotationsRepository(db: Db): AnnotationsRepository {
     find,
     get,
     getMany: (ids) => ids.map(get),
+    countTouched(imageId) {
+      const sql = `SELECT count(*) AS n FROM annotations WHERE image_id = ?
+        AND (provenance = 'human' OR decided_at IS NOT NULL OR status IN ('edited', 'rejected'))`
+      return (statement(db, sql).get(imageId) as { n: number }).n
+    },
   }
 }

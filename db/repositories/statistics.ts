@@ -73,7 +73,7 @@ export function statisticsRepository(db: Db): StatisticsRepository {
       statement(
         db,
         `SELECT c.name AS category, ${COUNTS} FROM annotations a LEFT JOIN categories c ON c.id = a.category_id
-         WHERE a.provenance = 'model' GROUP BY a.category_id ORDER BY count(*) DESC, c.name`,
+         WHERE a.provenance = 'model' GROUP BY a.category_id ORDER BY count(*) DESC, c.name NULLS LAST`,
       ).all() as (DecisionCounts & { category: string | null })[],
     decisionsByModel: () =>
       statement(

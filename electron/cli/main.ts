@@ -4,10 +4,14 @@ import { AppError } from '../contract/errors.ts'
 import { addAnnotateCommand } from './annotateCommand.ts'
 import { addAskCommand } from './askCommand.ts'
 import { addBenchCommand } from './benchCommand.ts'
+import { addEvaluateCommand } from './evaluateCommand.ts'
+import { addFormatsCommand } from './formatsCommand.ts'
+import { addImportCommand } from './importCommand.ts'
 import { addModelCommands } from './modelCommands.ts'
 import { errorText, exitCodeOf } from './output.ts'
 import { addProjectCommands } from './projectCommands.ts'
 import { addServeCommand } from './serveCommand.ts'
+import { addStatsCommand } from './statsCommand.ts'
 import { addTraceCommand } from './traceCommand.ts'
 
 function buildProgram(): Command {
@@ -34,6 +38,10 @@ Boxes are pixels of the upright image, x,y,w,h, unless a command says otherwise.
   addAskCommand(program)
   addAnnotateCommand(program)
   addProjectCommands(program)
+  addImportCommand(program)
+  addFormatsCommand(program)
+  addEvaluateCommand(program)
+  addStatsCommand(program)
   addServeCommand(program)
   addBenchCommand(program)
   for (const command of program.commands) inherit(command)

@@ -1,11 +1,14 @@
-/** `project create`, `export`, `call`: projects without a window. */
+/** `project create`, `call`: projects without a window. */
 import { resolve } from 'node:path'
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import { api, type CallName } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
-import { isOwnExport } from '../services/transfer.ts'
 import { invoke } from '../transport/serve.ts'
 import { type Context, withServices } from './context.ts'
+import { addExportCommand } from './exportCommand.ts'
+import { openProject, scan } from './openProject.ts'
+
+export { openProject, scan }
 
 export function addProjectCommands(program: Command): void {
   const project = program.command('project').description('make a project')
@@ -19,23 +22,7 @@ export function addProjectCommands(program: Command): void {
       withServices(command, (context) => create(context, file, options.images)),
     )
 
-  program
-    .command('export')
-    .requiredOption('--project <file>', 'the project')
-    .requiredOption('--out <path>', 'the file to write')
-    .addOption(new Option('--format <name>', 'the format').choices(['coco']).default('coco'))
-    .addOption(
-      new Option('--status <which>', 'accepted regions, or undecided proposals too')
-        .choices(['accepted', 'all'])
-        .default('accepted'),
-    )
-    .option('--copy-images', 'lay the images out beside the file')
-    .option('--overwrite', 'replace a file that is there (an earlier export of ours is replaced without this)')
-    .description('write a project in a format that other programs read')
-    .addHelpText('after', '\nExample:\n  gromatic export --project street.gromatic --format coco --out street.json')
-    .action((options: ExportOptions, command: Command) =>
-      withServices(command, (context) => exportProject(context, options)),
-    )
+  addExportCommand(program)
 
   program
     .command('call')
@@ -61,11 +48,6 @@ Calls:
     )
 }
 
-/** Opens a project for a command; nothing else is started. */
-export async function openProject({ services }: Context, file: string): Promise<void> {
-  await services.client.call('project.open', { path: resolve(file) })
-}
-
 async function create(context: Context, file: string, images: string): Promise<void> {
   const { client } = context.services
   await client.call('project.create', { path: resolve(file), imagesDir: resolve(images) })
@@ -73,43 +55,6 @@ async function create(context: Context, file: string, images: string): Promise<v
   const project = await client.call('project.current', {})
   const skipped = report.skipped.length === 0 ? '' : `, ${report.skipped.length} skipped`
   context.print({ project, report }, `${project?.path}: ${project?.imageCount} images${skipped}`)
-}
-
-/** Reads the project's folder; files that are skipped are named on stderr with the reason. */
-export async function scan({ services, progress, signal }: Context) {
-  const report = await services.client.run('project.scan', {}, { onProgress: (at) => progress.show(at), signal })
-  for (const { fileName, reason } of report.skipped) progress.note(`skipped ${fileName}: ${reason}`)
-  return report
-}
-
-interface ExportOptions {
-  project: string
-  out: string
-  format: 'coco'
-  status: 'accepted' | 'all'
-  copyImages?: boolean
-  overwrite?: boolean
-}
-
-async function exportProject(context: Context, options: ExportOptions): Promise<void> {
-  const { services, progress, signal } = context
-  await openProject(context, options.project)
-  const report = await services.client.run(
-    'transfer.export',
-    {
-      format: options.format,
-      path: resolve(options.out),
-      status: options.status,
-      copyImages: options.copyImages ?? false,
-      overwrite: options.overwrite ?? (await isOwnExport(resolve(options.out))),
-    },
-    { onProgress: (at) => progress.show(at), signal },
-  )
-  for (const note of report.notes) progress.note(note)
-  context.print(
-    report,
-    `${report.path}: ${report.images} images, ${report.annotations} regions, ${report.categories} classes`,
-  )
 }
 
 async function call(context: Context, name: string, json: string, project: string | undefined): Promise<void> {

@@ -4,6 +4,7 @@
  * revision (or changes the application's state), a `job` takes long: it streams progress and can be cancelled.
  */
 import { z } from 'zod'
+import { FORMAT_NAMES } from '../../db/records/formatNames.ts'
 import {
   Annotation,
   BboxXywh,
@@ -86,8 +87,99 @@ export const ExportReport = z.object({
   rejectedPath: z.string().nullable(),
   captionsPath: z.string().nullable(),
   notes: z.array(z.string()),
+  /** Everything that was written: one file or folder, or one for each part of a split. */
+  files: z.array(z.string()).optional(),
 })
 export type ExportReport = z.infer<typeof ExportReport>
+
+/** A data format, for the dialogs: what it is and what a way through it keeps and loses, a sentence each. */
+export const FormatName = z.enum(FORMAT_NAMES)
+export type FormatName = z.infer<typeof FormatName>
+export const FormatInfo = z.object({
+  id: FormatName,
+  name: z.string(),
+  /** Whether an export is one file or a folder. Imports take either, and zip files. */
+  shape: z.enum(['file', 'folder']),
+  /** Of the main file, with the dot; '' for folders. */
+  extension: z.string(),
+  keeps: z.string(),
+  loses: z.string(),
+})
+export type FormatInfo = z.infer<typeof FormatInfo>
+
+export const CategoryChoice = z.object({
+  action: z.enum(['merge', 'create', 'skip']),
+  into: z.string().min(1).max(200).optional(),
+})
+
+/** What is to be imported and how. Every choice has a default that never overwrites and never guesses. */
+const importShape = {
+  /** A file, folder or zip of this machine. */
+  path: z.string().min(1),
+  /** auto: what it looks like. */
+  format: z.union([z.literal('auto'), FormatName]).default('auto'),
+  /** auto: by hash where the file has one, else by name (also where folders or case differ), else by id. */
+  match: z.enum(['auto', 'name', 'hash', 'id']).default('auto'),
+  /** Images that the project lacks: refuse the import, leave them out, or add them as missing files. */
+  missingImages: z.enum(['refuse', 'skip', 'add']).default('refuse'),
+  /** Images that have boxes already: ask refuses; add puts the new boxes beside; skip leaves them alone; replace takes back
+   * boxes of earlier imports that nobody touched. People's work and the model's proposals always stay. */
+  conflicts: z.enum(['ask', 'add', 'skip', 'replace']).default('ask'),
+  /** By the file's class name; others are merged with a class of the same name or made. */
+  categories: z.record(z.string(), CategoryChoice).default({}),
+  /** Leave bad rows out instead of refusing the file. */
+  skipBad: z.boolean().default(false),
+  /** Instead of what the format says. */
+  status: z.enum(['accepted', 'proposed']).optional(),
+  /** Where the pictures of the file lie; those that the project lacks are copied into its folder first. */
+  imagesDir: z.string().min(1).nullable().default(null),
+  /** Take such pictures from the imported folder or zip itself. */
+  copyImages: z.boolean().default(false),
+}
+export const ImportInput = z.object(importShape)
+
+/** What an import would do: nothing is written before it is run. */
+export const ImportPlan = z.object({
+  format: FormatName,
+  images: z.object({
+    inFile: z.int(),
+    matched: z.int(),
+    missing: z.int(),
+    added: z.int(),
+    missingExamples: z.array(z.string()),
+  }),
+  categories: z.array(
+    z.object({
+      name: z.string(),
+      annotations: z.int(),
+      action: z.enum(['merge', 'create', 'skip']),
+      /** The class's name in the project afterwards; null when skipped. */
+      into: z.string().nullable(),
+    }),
+  ),
+  annotations: z.object({
+    inFile: z.int(),
+    toAdd: z.int(),
+    /** The very same box is there. */
+    alreadyThere: z.int(),
+    leftOut: z.int(),
+    toReplace: z.int(),
+  }),
+  messages: z.object({ inFile: z.int(), toAdd: z.int() }),
+  /** Images that have boxes already and would get more. */
+  conflicts: z.object({
+    images: z.int(),
+    annotations: z.int(),
+    humanAnnotations: z.int(),
+    examples: z.array(z.string()),
+  }),
+  /** Rows that cannot be taken, the first 200 with line or path and reason. */
+  problems: z.object({ count: z.int(), first: z.array(z.object({ where: z.string(), reason: z.string() })) }),
+  notes: z.array(z.string()),
+  /** Why the import would be refused with these choices; null when it can go ahead. */
+  refusal: z.string().nullable(),
+})
+export type ImportPlan = z.infer<typeof ImportPlan>
 
 export const Settings = z.object({
   theme: z.enum(['system', 'light', 'dark']),
@@ -270,13 +362,44 @@ export const api = {
     Revision.nullable(),
   ),
 
-  // out
+  // in and out
+  'transfer.formats': query(Nothing, z.array(FormatInfo)),
+  /** Which formats a dropped file or folder may be, the likeliest first. Of a zip only the preview can tell. @throws NOT_FOUND */
+  'transfer.sniff': query(
+    z.object({ path: z.string().min(1) }),
+    z.object({ isZip: z.boolean(), candidates: z.array(z.object({ format: FormatName, sureness: z.number() })) }),
+  ),
+  /** Reads the whole file and says what an import of it would do; writes nothing. @throws INVALID_INPUT, NOT_FOUND */
+  'transfer.preview': job(ImportInput, Progress, ImportPlan),
+  /** Imports everything that the plan says in one revision (one undo), or nothing. Other writes are refused while it is written. @throws INVALID_INPUT with the plan's refusal */
+  'transfer.import': job(ImportInput, Progress, z.object({ plan: ImportPlan, seq: Id.nullable(), copied: z.int() })),
   'transfer.export': job(
     z.object({
-      format: z.enum(['coco']).default('coco'),
+      format: FormatName.default('coco'),
+      /** A file, a folder (see the format's shape), or a `.zip` of either. */
       path: z.string(),
       status: z.enum(['accepted', 'all']).default('accepted'),
       copyImages: z.boolean().default(false),
+      /** Copied pictures keep their folders and names instead of flat unique ones. */
+      keepNames: z.boolean().default(false),
+      /** Boxes without a polygon get one of their corners, in COCO. */
+      polygons: z.boolean().default(false),
+      /** Undecided boxes in a COCO results file beside it. */
+      proposals: z.boolean().default(false),
+      filter: z
+        .object({
+          fileName: z.string(),
+          categories: z.array(z.string()).min(1),
+          doneOnly: z.boolean(),
+          withBoxesOnly: z.boolean(),
+          minScore: z.number().min(0).max(1),
+        })
+        .partial()
+        .default({}),
+      /** Parts by the hash of each picture: the same seed gives the same parts. `{ shares: { train: 8, val: 2 } }` */
+      split: z
+        .object({ shares: z.record(z.string(), z.number().nonnegative()), seed: z.string().default('gromatic') })
+        .optional(),
       overwrite: z.boolean().default(false),
     }),
     Progress,

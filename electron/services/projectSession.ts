@@ -102,6 +102,12 @@ export class ProjectSession {
     return revision
   }
 
+  /** Tells everyone of an import: one too large to be sent along is told as images to be read again. */
+  tellImported(revision: Revision): void {
+    this.tell(revision)
+    this.#options.events.emit('images.changed', { ids: [] })
+  }
+
   /** @throws NOT_FOUND, PROJECT_INVALID, PROJECT_NEWER */
   open(path: string): Promise<Project> {
     const target = resolve(path)

@@ -1,31 +1,126 @@
-/** Out: the record of the work as files that other programs read. */
-import { isAbsolute, resolve } from 'node:path'
-import { exporters } from '../../db/formats/format.ts'
+/** In and out: the record of the work as files of other programs. */
+import { isAbsolute, join, resolve } from 'node:path'
+import { exportProject } from '../../db/exports/exportProject.ts'
+import { isOwnExport as isOwnFile } from '../../db/formats/coco.ts'
+import { isOwnFolder } from '../../db/formats/output.ts'
+import { formats, sniff } from '../../db/formats/registry.ts'
+import { listFilesBelow } from '../../db/formats/textFile.ts'
+import { missingImages, planImport, runImport } from '../../db/imports/importer.ts'
+import type { ImportRequest } from '../../db/imports/plan.ts'
+import { isZip, withUnzipped } from '../../db/imports/unzip.ts'
+import { FORMAT_NAMES, type FormatName } from '../../db/records/formatNames.ts'
+import type { ParsedInput, Progress } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
+import { bringImages, findImages } from './bringImages.ts'
 import type { Handlers } from './handlers.ts'
+import { colorAt } from './palette.ts'
 import { copyUpright } from './pixels.ts'
 import type { ProjectSession } from './projectSession.ts'
 
 /** For a run without a project, and for scripts that write the same file again. */
-export { type CocoItem, isOwnExport, writeCoco } from '../../db/formats/coco.ts'
+export { type CocoItem, writeCoco } from '../../db/formats/coco.ts'
+
+/** True for a file or folder that an earlier export of ours made: a script may write it again without asking. */
+export const isOwnExport = async (path: string): Promise<boolean> =>
+  (await isOwnFile(path)) || (await isOwnFolder(path))
+
+type Input = ParsedInput<'transfer.preview'>
+interface Job {
+  signal: AbortSignal
+  progress: (progress: Progress) => void
+}
+
+const absolute = (session: ProjectSession, path: string): string =>
+  isAbsolute(path) ? path : resolve(session.store().path, '..', path)
+
+/** What a file or folder looks most like. @throws INVALID_INPUT when it looks like nothing we know */
+function guess(path: string): FormatName {
+  const [best] = sniff(path)
+  if (best === undefined)
+    throw new AppError('INVALID_INPUT', `${path} is in no format that is known here. "formats" lists them.`)
+  return best.format
+}
+
+/** The request over the file, or over what its zip holds. */
+async function withRequest<T>(
+  session: ProjectSession,
+  input: Input,
+  { signal, progress }: Job,
+  use: (request: ImportRequest) => Promise<T>,
+): Promise<T> {
+  const { path: given, format, match, missingImages, conflicts, categories, skipBad, status } = input
+  const path = absolute(session, given)
+  const choices = { match, missingImages, conflicts, categories, skipBad, ...(status === undefined ? {} : { status }) }
+  const over = (found: string): Promise<T> =>
+    use({ path: found, format: format === 'auto' ? guess(found) : format, choices })
+  if (!isZip(path)) return over(path)
+  return withUnzipped(path, { signal, onProgress: progress }, async (folder) => over(onlyFile(folder)))
+}
+
+/** A zip of a single file is that file. */
+function onlyFile(folder: string): string {
+  const names = listFilesBelow(folder, 2)
+  return names.length === 1 && names[0] !== undefined ? join(folder, names[0]) : folder
+}
+
+async function preview(session: ProjectSession, input: Input, job: Job) {
+  const store = session.store()
+  return withRequest(session, input, job, async (request) => {
+    const run = { signal: job.signal, onProgress: job.progress, palette: colorAt }
+    const from = input.imagesDir ?? (input.copyImages ? request.path : null)
+    if (from === null) return planImport(store, request, run)
+    const found = findImages(absolute(session, from), await missingImages(store, request, run))
+    const plan = await planImport(
+      store,
+      found.missing === 0 ? { ...request, choices: { ...request.choices, missingImages: 'skip' } } : request,
+      run,
+    )
+    const note = `${found.files.length} pictures will be copied into the project’s folder; boxes on them are counted then.`
+    return found.files.length === 0 ? plan : { ...plan, notes: [...plan.notes, note] }
+  })
+}
+
+async function importInto(session: ProjectSession, input: Input, job: Job) {
+  const store = session.store()
+  if (store.readOnly) throw new AppError('READ_ONLY', 'This project is open for reading only.')
+  return withRequest(session, input, job, async (request) => {
+    const run = { signal: job.signal, onProgress: job.progress, palette: colorAt }
+    const from = input.imagesDir ?? (input.copyImages ? request.path : null)
+    let copied = 0
+    if (from !== null) {
+      const { files } = findImages(absolute(session, from), await missingImages(store, request, run))
+      copied = await bringImages(files, store.imagesDir, job)
+      if (copied > 0) await session.scan(job.progress, job.signal)
+    }
+    const { plan, revision } = await runImport(store, request, run)
+    if (revision !== null) session.tellImported(revision)
+    return { plan, seq: revision?.seq ?? null, copied }
+  })
+}
 
 export function transferHandlers(session: ProjectSession) {
   return {
-    'transfer.export': async ({ format, path, status, copyImages, overwrite }, { signal, progress }) => {
+    'transfer.formats': () =>
+      FORMAT_NAMES.map((id) => {
+        const { name, shape, extension, keeps, loses } = formats[id]
+        return { id, name, shape, extension, keeps, loses }
+      }),
+    'transfer.sniff': ({ path }) =>
+      isZip(resolve(path)) ? { isZip: true, candidates: [] } : { isZip: false, candidates: sniff(resolve(path)) },
+    'transfer.preview': (input, job) => preview(session, input, job),
+    'transfer.import': (input, job) => importInto(session, input, job),
+    'transfer.export': async ({ path, ...request }, { signal, progress }) => {
       if (path.trim() === '') throw new AppError('INVALID_INPUT', 'Where to? The path is empty.')
-      const target = isAbsolute(path) ? path : resolve(session.store().path, '..', path)
       const source = session.store().exportSource()
       try {
         const options = {
-          path: target,
-          status,
-          copyImages,
-          overwrite,
+          ...request,
+          path: absolute(session, path),
           signal,
           onProgress: progress,
           copyImage: copyUpright,
         }
-        return await exporters[format].export(source, options)
+        return await exportProject(source, options)
       } finally {
         source.close()
       }

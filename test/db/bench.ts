@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { exporters } from '../../db/formats/format.ts'
+import { formats } from '../../db/formats/registry.ts'
 import { createProject, openProject, type ProjectStore } from '../../db/project.ts'
 import { diffOf } from '../../db/records/diff.ts'
 import type { Annotation, ImageRecord } from '../../db/records/records.ts'
@@ -127,7 +127,7 @@ async function main(annotations: number, images: number): Promise<void> {
     )
     const startedAt = performance.now()
     const source = store.exportSource()
-    await exporters.coco.export(source, {
+    await formats.coco.export(source, {
       path: join(folder, 'coco.json'),
       status: 'all',
       copyImages: false,

@@ -1,7 +1,8 @@
 /** A project with every kind of box, its export, and what a COCO file looks like. */
 import { readFileSync } from 'node:fs'
 import type { CocoAnnotation } from '../../db/formats/cocoRecords.ts'
-import { exporters } from '../../db/formats/format.ts'
+import type { ExportOptions } from '../../db/formats/format.ts'
+import { formats } from '../../db/formats/registry.ts'
 import type { ProjectStore } from '../../db/project.ts'
 import { diffOf } from '../../db/records/diff.ts'
 import { addAnnotations, annotationRow, categoryRow, projectWithImages, proposalRow } from './support.ts'
@@ -35,14 +36,10 @@ export function decidedProject(folder: string): ProjectStore {
   return store
 }
 
-export async function exportTo(
-  store: ProjectStore,
-  path: string,
-  options: Partial<Parameters<typeof exporters.coco.export>[1]> = {},
-) {
+export async function exportTo(store: ProjectStore, path: string, options: Partial<ExportOptions> = {}) {
   const source = store.exportSource()
   try {
-    return await exporters.coco.export(source, {
+    return await formats.coco.export(source, {
       path,
       status: 'accepted',
       copyImages: false,

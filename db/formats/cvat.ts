@@ -1,0 +1,174 @@
+/** CVAT for images 1.1: one XML of labels and images; boxes by their corners, polygons by their points, in pixels. */
+import { basename, join } from 'node:path'
+import type { AnnotationExtras, BboxXywh } from '../records/records.ts'
+import { fittingSegmentation, pairsOf, polygonBounds } from './boxes.ts'
+import type { Format } from './format.ts'
+import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
+import { exportFile } from './output.ts'
+import { bestOf } from './probe.ts'
+import { type ImportInput, listFilesBelow } from './textFile.ts'
+import { attributesXml, childText, escapeXml, readXml, type XmlElement } from './xml.ts'
+
+const WITHOUT_AREA = new Set(['points', 'polyline', 'skeleton', 'cuboid', 'tag'])
+
+function extrasOf(
+  shape: XmlElement,
+  polygon: number[] | null,
+): { caption: string | null; extras: AnnotationExtras | undefined } {
+  const attributes: Record<string, string | boolean> = {}
+  let caption: string | null = null
+  for (const { name, attributes: own, text } of shape.children) {
+    if (name !== 'attribute') continue
+    const key = own.name ?? ''
+    if (key === 'caption') caption = text.trim() || null
+    else if (key !== '' && key !== '__proto__') attributes[key] = text.trim()
+  }
+  if (shape.attributes.occluded === '1') attributes.occluded = true
+  const extras: AnnotationExtras = {
+    ...(polygon === null ? {} : { segmentation: [polygon] }),
+    ...(Object.keys(attributes).length === 0 ? {} : { attributes }),
+  }
+  return { caption, extras: Object.keys(extras).length === 0 ? undefined : extras }
+}
+
+/** The box of a shape, and its polygon where it has one; the reason when there is none. */
+function placeOf({ name, attributes }: XmlElement): { bbox: BboxXywh; polygon: number[] | null } | { reason: string } {
+  const numbers = (...names: string[]): number[] => names.map((key) => parseNumber(attributes[key]))
+  if (name === 'box') {
+    const [left, top, right, bottom] = numbers('xtl', 'ytl', 'xbr', 'ybr') as [number, number, number, number]
+    const bbox: BboxXywh = [left, top, right - left, bottom - top]
+    return bbox.every(Number.isFinite) ? { bbox, polygon: null } : { reason: 'the corners are not four numbers' }
+  }
+  if (name === 'ellipse') {
+    const [x, y, rx, ry] = numbers('cx', 'cy', 'rx', 'ry') as [number, number, number, number]
+    const bbox: BboxXywh = [x - rx, y - ry, 2 * rx, 2 * ry]
+    return bbox.every(Number.isFinite) ? { bbox, polygon: null } : { reason: 'the ellipse is not four numbers' }
+  }
+  if (name === 'mask') {
+    const bbox = numbers('left', 'top', 'width', 'height') as BboxXywh
+    return bbox.every(Number.isFinite) ? { bbox, polygon: null } : { reason: 'the mask lacks its place' }
+  }
+  const polygon = (attributes.points ?? '').split(/[;,]/).map(parseNumber)
+  if (polygon.length < 6 || polygon.length % 2 !== 0 || polygon.length > 20_000)
+    return { reason: 'the points are not three pairs of numbers or more' }
+  const bbox = polygonBounds([polygon])
+  return bbox === null ? { reason: 'the polygon has no area' } : { bbox, polygon }
+}
+
+function* readImage(image: XmlElement, file: string, classes: Set<string>, seen: Set<string>): Generator<ImportItem> {
+  const fileName = image.attributes.name ?? ''
+  const where = `${file} line ${image.line}`
+  if (fileName === '') return yield problem(where, 'the image has no name')
+  const key = `${image.attributes.subset ?? ''}/${fileName}`
+  if (seen.has(key)) return yield problem(where, `${fileName} is in the file twice`)
+  seen.add(key)
+  const side = (name: string): number | null => sideOf(parseNumber(image.attributes[name]))
+  yield { kind: 'image', key, fileName, width: side('width'), height: side('height'), where }
+  for (const shape of image.children) {
+    const place = `${file} line ${shape.line}`
+    if (WITHOUT_AREA.has(shape.name)) {
+      yield note('Points, lines and tags are no boxes and are left out.')
+      continue
+    }
+    if (!['box', 'polygon', 'ellipse', 'mask'].includes(shape.name)) continue
+    const label = shape.attributes.label ?? ''
+    const placed = placeOf(shape)
+    if (label === '' || 'reason' in placed) {
+      yield problem(place, 'reason' in placed ? placed.reason : 'the shape has no label')
+      continue
+    }
+    if (shape.name === 'mask') yield note('Of masks, the box is taken.')
+    if (!classes.has(label)) yield { kind: 'category', key: label, name: label, where: place }
+    classes.add(label)
+    const { caption, extras } = extrasOf(shape, placed.polygon)
+    yield {
+      kind: 'annotation',
+      imageKey: key,
+      categoryKey: label,
+      bboxXywh: placed.bbox,
+      caption,
+      where: place,
+      ...(extras === undefined ? {} : { extras }),
+    }
+  }
+}
+
+function* read(input: ImportInput): Generator<ImportItem> {
+  const names = input.isFolder ? listFilesBelow(input.path).filter((name) => /\.xml$/i.test(name)) : ['']
+  const classes = new Set<string>()
+  const seen = new Set<string>()
+  for (const name of names) {
+    const path = input.isFolder ? join(input.path, name) : input.path
+    const file = name || basename(path)
+    for (const row of readXml(path, (element) => element === 'image' || element === 'label', input.onBytes)) {
+      if (row.name === 'image') yield* readImage(row, file, classes, seen)
+      else {
+        const label = childText(row, 'name') ?? ''
+        const color = childText(row, 'color')?.toLowerCase() ?? ''
+        if (label === '') yield problem(`${file} line ${row.line}`, 'the label has no name')
+        else if (!classes.has(label)) {
+          classes.add(label)
+          yield {
+            kind: 'category',
+            key: label,
+            name: label,
+            where: file,
+            ...(/^#[0-9a-f]{6}$/.test(color) ? { color } : {}),
+          }
+        }
+      }
+    }
+  }
+}
+
+export const cvat: Format = {
+  name: 'CVAT for images 1.1',
+  shape: 'file',
+  extension: '.xml',
+  keeps: 'Boxes, polygons of one piece, classes with their colours, captions and attributes.',
+  loses: 'Scores, verdicts, run lengths and the talk. Boxes without a class become "object".',
+  reader: {
+    sniff: (probe) =>
+      bestOf(probe, ['.xml'], (name) =>
+        /<annotations[\s>]/.test(probe.head(name)) && /<version>1\.1<|<image\s[^>]*\bname=/.test(probe.head(name))
+          ? 0.95
+          : 0,
+      ),
+    read,
+  },
+  export(source, options) {
+    const label = (name: string, color: string): string =>
+      `      <label>\n        <name>${escapeXml(name)}</name>\n        <color>${color}</color>\n        <type>any</type>\n        <attributes>\n          <attribute>\n            <name>caption</name>\n            <mutable>False</mutable>\n            <input_type>text</input_type>\n            <default_value></default_value>\n            <values></values>\n          </attribute>\n        </attributes>\n      </label>\n`
+    const named = source.categories.some(({ name }) => name === 'object')
+    const labels =
+      source.categories.map(({ name, color }) => label(name, color)).join('') +
+      (named ? '' : label('object', '#7d7468'))
+    let index = 0
+    return exportFile(source, options, {
+      head: `<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n      <name>${escapeXml(source.name)}</name>\n      <size>${source.imageCount}</size>\n      <mode>annotation</mode>\n      <labels>\n${labels}      </labels>\n    </task>\n  </meta>\n`,
+      image({ item: { image, subset }, fileName, boxes }) {
+        const shapes = boxes.map(({ row, bbox, className }) => {
+          const { occluded, ...attributes } = row.extras?.attributes ?? {}
+          const inner = Object.entries({ ...(row.caption === null ? {} : { caption: row.caption }), ...attributes })
+            .map(
+              ([key, value]) =>
+                `      <attribute${attributesXml({ name: key })}>${escapeXml(String(value))}</attribute>\n`,
+            )
+            .join('')
+          const common = { label: className ?? 'object', source: 'manual', occluded: occluded === true ? 1 : 0 }
+          const segmentation = fittingSegmentation(row.extras, bbox)
+          const [polygon] = Array.isArray(segmentation) && segmentation.length === 1 ? segmentation : []
+          if (polygon !== undefined) {
+            const points = [...pairsOf(polygon)].map((pair) => pair.join(',')).join(';')
+            return `    <polygon${attributesXml({ ...common, points, z_order: 0 })}>\n${inner}    </polygon>\n`
+          }
+          const [x, y, w, h] = bbox
+          return `    <box${attributesXml({ ...common, xtl: x, ytl: y, xbr: x + w, ybr: y + h, z_order: 0 })}>\n${inner}    </box>\n`
+        })
+        const about = { id: index++, name: fileName, subset, width: image.width, height: image.height }
+        return `  <image${attributesXml(about)}>\n${shapes.join('')}  </image>\n`
+      },
+      tail: () => '</annotations>\n',
+    })
+  },
+}

@@ -1,0 +1,78 @@
+/** A look at a dropped file or folder that is cheap however large it is, for guessing its format. */
+import { statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { toDbError } from '../errors.ts'
+import { readJson } from './jsonStream.ts'
+import { listFilesBelow, readBytes, readHead } from './textFile.ts'
+
+const NAMES = 20_000
+const JSON_BYTES = 64 * 1024 * 1024
+
+export interface Probe {
+  path: string
+  isFolder: boolean
+  /** Files below the folder, relative with `/` (20,000 at most); of a file its own name. */
+  names: readonly string[]
+  /** The first 64 KB of one of `names`, as text. */
+  head(name: string): string
+  /** Of a JSON file: its outermost keys ('' for a list) with the first entry of each list, as far as 64 MB show; null when it is none. */
+  json(name: string): ReadonlyMap<string, unknown> | null
+}
+
+class Enough extends Error {}
+
+function peekJson(path: string): Map<string, unknown> | null {
+  const seen = new Map<string, unknown>()
+  let bytes = 0
+  try {
+    const chunks = readBytes(path, (count) => {
+      bytes += count
+      if (bytes > JSON_BYTES) throw new Enough()
+    })
+    for (const { list, value, error } of readJson(chunks, path)) {
+      if (!seen.has(list) && error === undefined) seen.set(list, value)
+      if (list === '' || (seen.has('images') && seen.has('annotations'))) break
+    }
+  } catch {
+    // what was seen up to here is what there is to go by
+  }
+  return seen.size === 0 ? null : seen
+}
+
+/** @throws NOT_FOUND, READ_ONLY */
+export function probePath(path: string): Probe {
+  let isFolder: boolean
+  try {
+    isFolder = statSync(path).isDirectory()
+  } catch (error) {
+    throw toDbError(error, `There is no file or folder ${path}`)
+  }
+  const full = (name: string): string => (isFolder ? join(path, name) : path)
+  const heads = new Map<string, string>()
+  const jsons = new Map<string, Map<string, unknown> | null>()
+  return {
+    path,
+    isFolder,
+    names: isFolder ? listFilesBelow(path, NAMES) : [basename(path)],
+    head(name) {
+      const known = heads.get(name) ?? readHead(full(name))
+      heads.set(name, known)
+      return known
+    },
+    json(name) {
+      if (!jsons.has(name)) jsons.set(name, /^\s*[[{]/.test(this.head(name)) ? peekJson(full(name)) : null)
+      return jsons.get(name) ?? null
+    },
+  }
+}
+
+/** The largest answer that any file with one of these endings gives; the first forty are asked. */
+export function bestOf(probe: Probe, endings: readonly string[], judge: (name: string) => number): number {
+  let best = 0
+  const named = probe.names.filter((name) => endings.some((ending) => name.toLowerCase().endsWith(ending)))
+  for (const name of named.slice(0, 40)) {
+    best = Math.max(best, judge(name))
+    if (best >= 0.9) break
+  }
+  return best
+}

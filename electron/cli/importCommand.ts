@@ -1,0 +1,161 @@
+/** `import`: files of other programs into a project, all or nothing, with a report. */
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { FORMAT_NAMES } from '../../db/records/formatNames.ts'
+import type { FormatName, ImportPlan, Input } from '../contract/api.ts'
+import { AppError } from '../contract/errors.ts'
+import { type Context, withServices } from './context.ts'
+import { openProject, scan } from './openProject.ts'
+
+type Choice = { action: 'merge' | 'create' | 'skip'; into?: string }
+
+interface ImportOptions {
+  project: string
+  format: FormatName | 'auto'
+  images?: string
+  copyImages?: boolean
+  dryRun?: boolean
+  skipBad?: boolean
+  conflicts: 'ask' | 'add' | 'skip' | 'replace'
+  missing: 'refuse' | 'skip' | 'add'
+  match: 'auto' | 'name' | 'hash' | 'id'
+  class?: Record<string, Choice>
+  status?: 'accepted' | 'proposed'
+}
+
+/** `car=vehicle` merges or renames, `car=` leaves the class out. */
+function parseClass(text: string, previous: Record<string, Choice> = {}): Record<string, Choice> {
+  const at = text.indexOf('=')
+  if (at <= 0) throw new InvalidArgumentError('A class is OLD=NEW, or OLD= to leave it out.')
+  const into = text.slice(at + 1).trim()
+  const choice: Choice = into === '' ? { action: 'skip' } : { action: 'merge', into }
+  return Object.fromEntries([...Object.entries(previous), [text.slice(0, at), choice]])
+}
+
+export function addImportCommand(program: Command): void {
+  program
+    .command('import')
+    .argument('<path>', 'a file, a folder or a zip')
+    .requiredOption('--project <file>', 'the project; made over --images when it is not there')
+    .addOption(
+      new Option('--format <name>', 'the format')
+        .choices(['auto', ...FORMAT_NAMES])
+        .default('auto', 'what it looks like'),
+    )
+    .option('--images <dir>', 'where its images lie: those that the project lacks are copied to its folder')
+    .option('--copy-images', 'the images lie in the imported folder or zip itself')
+    .option('--dry-run', 'say what would be done, and do nothing')
+    .option('--skip-bad', 'leave bad rows out instead of refusing the file')
+    .addOption(
+      new Option(
+        '--conflicts <what>',
+        'images that have regions already: add beside, skip the image, replace earlier imports',
+      )
+        .choices(['ask', 'add', 'skip', 'replace'])
+        .default('ask', 'refuse and say so'),
+    )
+    .addOption(
+      new Option('--missing <what>', 'images that the project lacks: skip them, or add them as missing files')
+        .choices(['refuse', 'skip', 'add'])
+        .default('refuse'),
+    )
+    .addOption(
+      new Option('--match <how>', 'how images are found').choices(['auto', 'name', 'hash', 'id']).default('auto'),
+    )
+    .option('--class <old=new>', 'another name for a class, OLD= leaves it out (repeatable)', parseClass)
+    .addOption(new Option('--status <which>', 'how regions come in').choices(['accepted', 'proposed']))
+    .description('read annotations of other programs into a project, all or nothing')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  gromatic import instances_val.json --project street.gromatic --dry-run
+  gromatic import instances_val.json --project street.gromatic --images ~/photos/street
+  gromatic import roboflow.zip --project street.gromatic --copy-images --conflicts add
+  gromatic import labels.csv --project street.gromatic --class "automobile=car" --class "unknown="`,
+    )
+    .action((path: string, options: ImportOptions, command: Command) =>
+      withServices(command, (context) => importInto(context, path, options)),
+    )
+}
+
+async function importInto(context: Context, path: string, options: ImportOptions): Promise<void> {
+  const { services, progress, signal } = context
+  const { client } = services
+  const made = !existsSync(resolve(options.project))
+  if (made) {
+    if (options.images === undefined) {
+      throw new AppError(
+        'NOT_FOUND',
+        `There is no project ${resolve(options.project)}. Give --images to make it over a folder.`,
+      )
+    }
+    if (options.dryRun)
+      throw new AppError('NOT_FOUND', `There is no project ${resolve(options.project)}: a dry run makes none.`)
+    await client.call('project.create', { path: resolve(options.project), imagesDir: resolve(options.images) })
+    await scan(context)
+  } else await openProject(context, options.project)
+
+  const input: Input<'transfer.import'> = {
+    path: resolve(path),
+    format: options.format,
+    match: options.match,
+    missingImages: options.missing,
+    conflicts: options.conflicts,
+    categories: options.class ?? {},
+    skipBad: options.skipBad ?? false,
+    imagesDir: options.images === undefined || made ? null : resolve(options.images),
+    copyImages: options.copyImages ?? false,
+    ...(options.status === undefined ? {} : { status: options.status }),
+  }
+  const run = { onProgress: (at: { done: number; total: number | null; note: string }) => progress.show(at), signal }
+  const plan = options.dryRun === true ? await client.run('transfer.preview', input, run) : null
+  if (plan !== null) {
+    tell(context, plan)
+    context.print(
+      { plan, seq: null, copied: 0 },
+      `${summary(plan)}${plan.refusal === null ? ' Nothing was written.' : `\nIt would be refused: ${plan.refusal}.`}`,
+    )
+    return
+  }
+  const result = await client.run('transfer.import', input, run).catch(async (error: unknown) => {
+    // a refusal comes with its rows
+    if ((error as { code?: string }).code === 'INVALID_INPUT' && !signal.aborted) {
+      await client.run('transfer.preview', input, { signal }).then(
+        (refused) => tell(context, refused),
+        () => undefined,
+      )
+    }
+    throw error
+  })
+  tell(context, result.plan)
+  const copied = result.copied === 0 ? '' : ` ${result.copied} images were copied.`
+  context.print(result, `${summary(result.plan)}${copied}${result.seq === null ? ' There was nothing to add.' : ''}`)
+}
+
+/** Bad rows and oddities, on stderr. */
+function tell({ progress }: Context, { problems, notes, conflicts }: ImportPlan): void {
+  for (const { where, reason } of problems.first) progress.note(`${where}: ${reason}`)
+  if (problems.count > problems.first.length) progress.note(`… and ${problems.count - problems.first.length} more.`)
+  for (const note of notes) progress.note(note)
+  if (conflicts.images > 0) {
+    progress.note(
+      `${conflicts.images} images have regions already (${conflicts.humanAnnotations} by people; these stay): ${conflicts.examples.slice(0, 5).join(', ')}`,
+    )
+  }
+}
+
+function summary({ format, images, annotations, messages, categories, problems }: ImportPlan): string {
+  const parts = [
+    `${annotations.toAdd} of ${annotations.inFile} regions`,
+    `${images.matched + images.added} of ${images.inFile} images`,
+    `${categories.filter(({ action }) => action === 'create').length} new classes`,
+    ...(messages.inFile > 0 ? [`${messages.toAdd} sentences`] : []),
+    ...(annotations.alreadyThere > 0 ? [`${annotations.alreadyThere} there already`] : []),
+    ...(annotations.leftOut > 0 ? [`${annotations.leftOut} left out`] : []),
+    ...(annotations.toReplace > 0 ? [`${annotations.toReplace} replaced`] : []),
+    ...(problems.count > 0 ? [`${problems.count} bad rows`] : []),
+  ]
+  return `${format}: ${parts.join(', ')}.`
+}

@@ -1,0 +1,15 @@
+/** A project for a command, and what lies in its folder. */
+import { resolve } from 'node:path'
+import type { Context } from './context.ts'
+
+/** Opens a project for a command; nothing else is started. */
+export async function openProject({ services }: Context, file: string): Promise<void> {
+  await services.client.call('project.open', { path: resolve(file) })
+}
+
+/** Reads the project's folder; files that are skipped are named on stderr with the reason. */
+export async function scan({ services, progress, signal }: Context) {
+  const report = await services.client.run('project.scan', {}, { onProgress: (at) => progress.show(at), signal })
+  for (const { fileName, reason } of report.skipped) progress.note(`skipped ${fileName}: ${reason}`)
+  return report
+}

@@ -1,0 +1,168 @@
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { formats, sniff } from '../../db/formats/registry.ts'
+import { FORMAT_NAMES, type FormatName } from '../../db/records/formatNames.ts'
+import type { Annotation, Message } from '../../db/records/records.ts'
+import { boxesOf, type Contents, exportAs, importFrom, newProject } from '../support/formats.ts'
+import { annotationRow, categoryRow, imageRow, tempFolder } from './support.ts'
+
+const talk = (change: Partial<Message>): Message => ({
+  id: 1,
+  imageId: 1,
+  role: 'assistant',
+  text: '',
+  spans: [],
+  attachedBoxesXywh: [],
+  regions: [],
+  modelHash: null,
+  malformed: false,
+  stopReason: null,
+  createdAt: 5,
+  ...change,
+})
+
+const polygon = [12, 20, 42, 22, 40, 60, 13, 58]
+
+/** Names with spaces, folders and other scripts; boxes of parts of pixels; polygons; captions; a grounded answer. */
+function contents(): Contents {
+  const boxes: Annotation[] = [
+    annotationRow(1, 1, {
+      categoryId: 1,
+      bboxXywh: [10.25, 20.5, 30.125, 40.0625],
+      caption: 'a "red", <big> cup & saucer\nof 车',
+    }),
+    annotationRow(2, 1, { categoryId: 2, bboxXywh: [0, 0, 640, 480] }),
+    annotationRow(3, 2, {
+      categoryId: 1,
+      bboxXywh: [12, 20, 30, 40],
+      extras: { segmentation: [polygon], attributes: { occluded: true } },
+    }),
+    annotationRow(4, 4, { categoryId: 3, bboxXywh: [600.75, 400, 39.25, 80], caption: 'left one' }),
+  ]
+  const span = {
+    text: 'A cup',
+    start: 0,
+    end: 5,
+    boxes: [{ region: 0, bboxXywh: [12, 20, 30, 40] as [number, number, number, number], score: 1 }],
+    unresolved: [],
+  }
+  return {
+    images: [
+      imageRow(1, 'scene1.png'),
+      imageRow(2, 'sub folder/图 2.jpg'),
+      imageRow(3, 'empty.png'),
+      imageRow(4, 'z.JPG'),
+    ],
+    categories: [categoryRow(1, 'cup'), categoryRow(2, 'traffic light'), categoryRow(3, '车')],
+    annotations: boxes,
+    messages: [talk({ id: 1, imageId: 2, text: 'A cup stands there.', spans: [span] })],
+  }
+}
+
+/** What is lost on the way through each format, as its own words say it. */
+interface Loss {
+  pixels?: true
+  classes?: 'lost' | 'kinds'
+  captions?: 'lost' | 'kept' | 'trimmed'
+  boxes?: false
+  emptyImages?: 'lost'
+  sizes?: 'lost'
+  relative?: true
+}
+const LOSSES: Record<FormatName, Loss> = {
+  coco: { captions: 'kept' },
+  'coco-captions': { boxes: false },
+  'coco-results': { captions: 'lost' },
+  lvis: { captions: 'kept' },
+  refcoco: { captions: 'kept' },
+  'visual-genome': { pixels: true, classes: 'lost' },
+  flickr30k: { boxes: false },
+  yolo: { captions: 'lost', sizes: 'lost', relative: true },
+  voc: { captions: 'lost', pixels: true },
+  labelme: { captions: 'kept' },
+  csv: { captions: 'kept' },
+  cvat: { captions: 'kept' },
+  'label-studio': { captions: 'kept', relative: true },
+  'groma-instruct': { boxes: false },
+  synthetic: { captions: 'kept' },
+  everything: { captions: 'kept' },
+}
+
+/** Everything below a path, by name. */
+function bytesBelow(path: string): Record<string, string> {
+  if (!statSync(path).isDirectory()) return { '': readFileSync(path, 'latin1') }
+  const names = readdirSync(path, { recursive: true }) as string[]
+  return Object.fromEntries(
+    names
+      .filter((name) => statSync(join(path, name)).isFile())
+      .map((name) => [name, readFileSync(join(path, name), 'latin1')]),
+  )
+}
+
+test.each(FORMAT_NAMES)('%s: out, recognised, in again, and out the same', async (format) => {
+  const folder = tempFolder()
+  const loss = LOSSES[format]
+  const store = newProject(folder, 'one', contents())
+  const { extension, shape } = formats[format]
+  const path = join(folder, `out${shape === 'folder' ? '' : extension}`)
+  const report = await exportAs(store, format, path)
+  expect(report.notes).toEqual([])
+  expect(sniff(path)[0]?.format).toBe(format)
+
+  const again = newProject(folder, 'two', {
+    images: contents().images,
+    ...(format === 'coco-results' ? { categories: contents().categories } : {}),
+  })
+  const { plan, revision } = await importFrom(again, format, path)
+  expect(plan.problems.first).toEqual([])
+  expect(plan.images.missing).toBe(0)
+  expect(revision).not.toBeNull()
+  if (loss.boxes !== false) {
+    const before = boxesOf(store)
+    const now = boxesOf(again)
+    expect(now.map(({ image }) => image)).toEqual(before.map(({ image }) => image))
+    for (const [index, { row, className }] of now.entries()) {
+      const was = before[index]
+      expect(row.provenance).toBe(format === 'everything' ? 'human' : 'import')
+      expect(row.status).toBe(format === 'coco-results' ? 'proposed' : 'accepted')
+      if (loss.classes === undefined) expect(className).toBe(was?.className)
+      if (loss.captions === 'kept') expect(row.caption).toBe(was?.row.caption)
+      const slack = loss.pixels ? 0.5 : 1e-6
+      for (const [axis, side] of row.bboxXywh.entries())
+        expect(Math.abs(side - (was?.row.bboxXywh[axis] ?? 0))).toBeLessThanOrEqual(slack * (axis > 1 ? 2 : 1))
+    }
+  }
+  const second = join(folder, `again${shape === 'folder' ? '' : extension}`)
+  await exportAs(store, format, second)
+  expect(bytesBelow(second)).toEqual(bytesBelow(path))
+  if (!loss.relative && format !== 'coco-results' && format !== 'groma-instruct' && format !== 'visual-genome') {
+    const third = join(folder, `third${shape === 'folder' ? '' : extension}`)
+    await exportAs(again, format, third)
+    const text = (bytes: Record<string, string>) =>
+      Object.fromEntries(
+        Object.entries(bytes).map(([name, value]) => [
+          name,
+          value
+            .replaceAll('"provenance":"import"', '"provenance":"human"')
+            .replaceAll('>two<', '>one<')
+            .replaceAll('"description":"two"', '"description":"one"'),
+        ]),
+      )
+    expect(text(bytesBelow(third))).toEqual(text(bytesBelow(path)))
+  }
+  again.undo()
+  expect(boxesOf(again)).toEqual([])
+  store.close()
+  again.close()
+})
+
+test('an export as a zip holds the same files, twice the same bytes', async () => {
+  const folder = tempFolder()
+  const store = newProject(folder, 'one', contents())
+  mkdirSync(join(folder, 'zips'))
+  for (const name of ['a', 'b']) await exportAs(store, 'yolo', join(folder, 'zips', `${name}.zip`))
+  expect(readFileSync(join(folder, 'zips', 'a.zip')).equals(readFileSync(join(folder, 'zips', 'b.zip')))).toBe(true)
+  expect(readdirSync(join(folder, 'zips'))).toEqual(['a.zip', 'b.zip'])
+  store.close()
+})
