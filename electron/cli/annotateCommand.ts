@@ -4,7 +4,7 @@ import { AppError } from '../contract/errors.ts'
 import { type AnnotateOptions, TASKS } from './annotateOptions.ts'
 import { annotateProject } from './annotateProject.ts'
 import { annotateToCoco } from './annotateToCoco.ts'
-import { collect, parseScore } from './arguments.ts'
+import { collect, integerIn, parseScore } from './arguments.ts'
 import { type Context, withServices } from './context.ts'
 
 export function addAnnotateCommand(program: Command): void {
@@ -27,6 +27,11 @@ export function addAnnotateCommand(program: Command): void {
     )
     .option('--phrase <phrase>', 'what to ground; may be given several times', collect)
     .option('--min-score <score>', 'leave out regions below this confidence', parseScore)
+    .option(
+      '--workers <count>',
+      'engine processes side by side; by default one a core for small models, one for large ones. 0: image after image, nothing ahead',
+      integerIn(0, 256),
+    )
     .option('--overwrite', 'replace an --out file that is there (an earlier export of ours is replaced without this)')
     .description('regions and captions for many images')
     .addHelpText(

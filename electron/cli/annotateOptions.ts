@@ -1,6 +1,4 @@
 /** What `annotate` is asked to do, whichever way its results go. */
-import { type Context, loadModel } from './context.ts'
-
 export const TASKS = ['propose', 'describe', 'caption', 'ground'] as const
 
 export interface AnnotateOptions {
@@ -11,6 +9,7 @@ export interface AnnotateOptions {
   phrase?: string[]
   minScore?: number
   overwrite?: boolean
+  workers?: number
 }
 
 /** The question that a description answers: the authors' own. */
@@ -18,8 +17,3 @@ export const DESCRIBE = 'Give me a concise description of the image.'
 
 /** What is wrong with one image alone: it is named and skipped, the others go on. */
 export const SKIPPED_CODES: readonly string[] = ['IMAGE_UNREADABLE', 'NOT_FOUND', 'ENGINE_FAULT']
-
-/** Loads the model once there is something for it to do. */
-export async function needModel(context: Context, model: string): Promise<void> {
-  if (context.services.engine.state().status === 'stopped') await loadModel(context, model)
-}

@@ -3,11 +3,16 @@ import { existsSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import type { Output } from '../contract/api.ts'
 import { AppError, toWireError } from '../contract/errors.ts'
-import { type AnnotateOptions, DESCRIBE, needModel, SKIPPED_CODES } from './annotateOptions.ts'
+import { type AnnotateOptions, SKIPPED_CODES } from './annotateOptions.ts'
+import { stagesOf } from './annotateStages.ts'
+import { AnnotateEngines } from './annotateWorkers.ts'
 import type { Context } from './context.ts'
 import { openProject, scan } from './projectCommands.ts'
 
 type ImageSummary = Output<'images.get'>
+
+/** Images that go through all stages of a task before the next ones do: what the engines remember of them is still there. */
+const BATCH = 16
 
 export async function annotateProject(
   context: Context,
@@ -25,31 +30,53 @@ export async function annotateProject(
   const wanted = images.filter(
     (image) => image.status === 'ready' && (options.task !== 'propose' || image.proposedAt === null),
   )
-  const skipped = [...report.skipped]
+  const failed = new Map<number, string>()
+  const engines = new AnnotateEngines(context, options)
+  const stages = stagesOf(context, options)
+  const batchSize = stages.length === 1 ? wanted.length : BATCH
   let regions = 0
-  for (const [index, image] of wanted.entries()) {
-    if (signal.aborted)
-      throw new AppError(
-        'CANCELLED',
-        `Stopped after ${index} of ${wanted.length} images; the next run goes on from there.`,
-      )
-    await needModel(context, options.model)
-    progress.show({ done: index, total: wanted.length, note: `${index + 1} of ${wanted.length}: ${image.fileName}` })
-    try {
-      regions += await annotateImage(context, image, options)
-    } catch (error) {
-      const { code, message } = toWireError(error)
-      if (!SKIPPED_CODES.includes(code)) throw error
-      skipped.push({ fileName: image.fileName, reason: message })
-      progress.note(`skipped ${image.fileName}: ${message}`)
+  let done = 0
+  for (let first = 0; first < wanted.length; first += batchSize) {
+    const batch = wanted.slice(first, first + batchSize)
+    for (const [place, stage] of stages.entries()) {
+      let begun = 0
+      for (const [index, image] of batch.entries()) {
+        if (signal.aborted) throw stopped(done, wanted.length)
+        if (failed.has(image.id)) continue
+        await engines.ready()
+        const note = `${first + index + 1} of ${wanted.length}: ${image.fileName}`
+        progress.show({ done, total: wanted.length, note })
+        try {
+          for (begun = Math.max(begun, index); begun < Math.min(batch.length, index + 1 + engines.ahead); begun++) {
+            // What goes wrong here is told when the image's turn comes.
+            if (engines.ahead > 0 && !failed.has(batch[begun]!.id)) await stage.begin(batch[begun]!).catch(() => {})
+          }
+          regions += await stage.run(image)
+        } catch (error) {
+          const { code, message } = toWireError(error)
+          if (code === 'CANCELLED' && signal.aborted) throw stopped(done, wanted.length)
+          if (!SKIPPED_CODES.includes(code)) throw error
+          failed.set(image.id, message)
+          progress.note(`skipped ${image.fileName}: ${message}`)
+        }
+        if (place === stages.length - 1) done++
+      }
     }
   }
   const already = images.length - wanted.length
+  const skipped = [
+    ...report.skipped,
+    ...wanted.flatMap(({ id, fileName }) => (failed.has(id) ? [{ fileName, reason: failed.get(id)! }] : [])),
+  ]
   const value = { project: project.path, images: wanted.length, already, regions, skipped }
   print(
     value,
     `${project.path}: ${regions} regions on ${wanted.length} images${already === 0 ? '' : `, ${already} were done before`}`,
   )
+}
+
+function stopped(done: number, of: number): AppError {
+  return new AppError('CANCELLED', `Stopped after ${done} of ${of} images; the next run goes on from there.`)
 }
 
 async function openOrCreate(context: Context, paths: string[], file: string): Promise<void> {
@@ -77,47 +104,4 @@ function within(paths: string[], imagesDir: string): (image: ImageSummary) => bo
   return ({ fileName }) =>
     places.length === 0 ||
     places.some((place) => place === '' || fileName === place || fileName.startsWith(`${place}/`))
-}
-
-async function annotateImage(
-  { services, signal }: Context,
-  image: ImageSummary,
-  options: AnnotateOptions,
-): Promise<number> {
-  const { client } = services
-  const imageId = image.id
-  const minScore = options.minScore
-  switch (options.task) {
-    case 'propose': {
-      const input = { imageId, captions: true, ...(minScore === undefined ? {} : { minScore }) }
-      return (await client.run('grounding.propose', input, { signal })).proposed
-    }
-    case 'caption': {
-      if (image.proposedAt === null) {
-        const input = { imageId, captions: false, ...(minScore === undefined ? {} : { minScore }) }
-        await client.run('grounding.propose', input, { signal })
-      }
-      const rows = await client.call('annotations.list', { imageId })
-      const annotationIds = rows.filter((row) => row.caption === null && row.status !== 'rejected').map(({ id }) => id)
-      if (annotationIds.length > 0)
-        await client.run('grounding.caption', { annotationIds, detail: 'detailed' }, { signal })
-      return annotationIds.length
-    }
-    case 'describe': {
-      const { answer } = await client.run('grounding.ask', { imageId, question: DESCRIBE }, { signal })
-      const revision =
-        answer.spans.length === 0 ? null : await client.call('grounding.addAnswer', { messageId: answer.id })
-      return revision?.diff.annotations.length ?? 0
-    }
-    case 'ground': {
-      let found = 0
-      for (const phrase of options.phrase ?? []) {
-        const { revision } = await client.run('grounding.locate', { imageId, phrase, all: true }, { signal })
-        found += revision?.diff.annotations.length ?? 0
-      }
-      return found
-    }
-    default:
-      return options.task satisfies never
-  }
 }

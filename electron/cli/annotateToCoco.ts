@@ -1,4 +1,4 @@
-/** `annotate --out`: image after image through the model and into the file; nothing is kept but the names of classes. */
+/** `annotate --out`: images through the model and, in order, into the file; nothing is kept but the names of classes. */
 import { resolve } from 'node:path'
 import { AppError, toWireError } from '../contract/errors.ts'
 import { answerContent, locatedContent } from '../services/answers.ts'
@@ -6,8 +6,10 @@ import { type BboxXywh, toPixels, unitScore } from '../services/boxes.ts'
 import { categoryFromCaption } from '../services/categoryFromCaption.ts'
 import { commonRoot, type FoundImage, imageFiles } from '../services/imageFiles.ts'
 import { type CocoItem, isOwnExport, writeCoco } from '../services/transfer.ts'
-import { type AnnotateOptions, DESCRIBE, needModel, SKIPPED_CODES } from './annotateOptions.ts'
+import { type AnnotateOptions, DESCRIBE, SKIPPED_CODES } from './annotateOptions.ts'
+import { AnnotateEngines } from './annotateWorkers.ts'
 import type { Context } from './context.ts'
+import { inOrder } from './inOrder.ts'
 
 interface Region {
   bboxXywh: BboxXywh
@@ -33,16 +35,23 @@ export async function annotateToCoco(
     progress.note(`skipped ${fileName}: ${reason}`)
   }
 
+  const engines = new AnnotateEngines(context, options)
+  async function start(found: FoundImage): Promise<Region[]> {
+    if (found.kind === 'skipped') return []
+    await engines.ready()
+    return regionsOf(context, found, options)
+  }
+
   async function* items(): AsyncGenerator<CocoItem> {
-    for await (const found of imageFiles(paths, root, signal)) {
+    const files = imageFiles(paths, root, signal)
+    for await (const { item: found, result } of inOrder(files, () => engines.ahead, start)) {
       if (signal.aborted) throw new AppError('CANCELLED', 'Stopped; nothing was written.')
       if (found.kind === 'skipped') {
         skip(found.fileName, found.reason)
         continue
       }
-      await needModel(context, options.model)
       progress.show({ done, total: null, note: `${done + 1}: ${found.fileName}` })
-      const regions = await regionsOf(context, found, options).catch((error: unknown) => {
+      const regions = await result.catch((error: unknown) => {
         if (!SKIPPED_CODES.includes(toWireError(error).code)) throw error
         skip(found.fileName, toWireError(error).message)
         return null
@@ -87,7 +96,7 @@ export async function annotateToCoco(
 }
 
 async function regionsOf({ services, signal }: Context, image: Image, options: AnnotateOptions): Promise<Region[]> {
-  const { engine } = services
+  const { workers } = services
   const engineImage = { path: image.path, key: image.path }
   const minScore = options.minScore ?? 0
   const kept = (regions: Region[]) => regions.filter((region) => region.score >= minScore)
@@ -95,7 +104,7 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
     case 'propose':
     case 'caption': {
       const brief = options.task === 'propose'
-      const { regions } = await engine.run(
+      const { regions } = await workers.run(
         { kind: 'propose', image: engineImage, captions: brief, ...threshold(options.minScore) },
         { signal },
       )
@@ -104,7 +113,7 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
         brief || wanted.length === 0
           ? wanted.map(({ caption }) => caption)
           : (
-              await engine.run(
+              await workers.run(
                 {
                   kind: 'caption',
                   image: engineImage,
@@ -120,7 +129,7 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
       })
     }
     case 'describe': {
-      const answer = await engine.run(
+      const answer = await workers.run(
         { kind: 'ask', image: engineImage, question: DESCRIBE, grounded: true, boxesCxcywh: [] },
         { signal },
       )
@@ -129,7 +138,7 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
     case 'ground': {
       const found: Region[] = []
       for (const phrase of options.phrase ?? []) {
-        const answer = await engine.run({ kind: 'locate', image: engineImage, phrase, all: true }, { signal })
+        const answer = await workers.run({ kind: 'locate', image: engineImage, phrase, all: true }, { signal })
         found.push(...locatedContent(answer, phrase, image).spans.flatMap(regionsOfSpan))
       }
       return kept(found)

@@ -1,5 +1,6 @@
 /** What every command stands on: services of its own, Ctrl-C, progress, and one way to print. */
 import type { Command } from 'commander'
+import type { EngineLimits } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
 import { childProcessStarter } from '../engine/childProcessStarter.ts'
 import { createServices, type Services } from '../services/createServices.ts'
@@ -70,9 +71,9 @@ export async function withServices(
 }
 
 /** Loads a model and shows how that goes; returns when it is ready. @throws whatever loading failed with, CANCELLED */
-export async function loadModel(context: Context, model: string): Promise<void> {
+export async function loadModel(context: Context, model: string, limits?: EngineLimits): Promise<void> {
   const { services, progress, signal } = context
-  await services.models.load(model)
+  await services.models.load(model, limits)
   await new Promise<void>((resolve, reject) => {
     const look = () => {
       const state = services.engine.state()

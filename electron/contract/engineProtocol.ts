@@ -159,10 +159,24 @@ const machine = {
   cacheDir: z.string().nullable(),
 }
 
+/** Less than all of the machine: for several engine processes side by side. */
+export const EngineLimits = z.object({
+  threads: z.int().positive(),
+  /** what may be kept about images that have been seen */
+  imageMemoryBytes: z.int().positive(),
+})
+export type EngineLimits = z.infer<typeof EngineLimits>
+
 /** To the engine process. */
 export const EngineRequest = z.discriminatedUnion('type', [
   /** `checkpointDir` set: convert it into `modelDir` first when that is missing or stale (the demo model ships as a checkpoint). */
-  z.object({ type: z.literal('load'), modelDir: z.string(), checkpointDir: z.string().nullable(), ...machine }),
+  z.object({
+    type: z.literal('load'),
+    modelDir: z.string(),
+    checkpointDir: z.string().nullable(),
+    limits: EngineLimits.optional(),
+    ...machine,
+  }),
   z.object({ type: z.literal('run'), taskId: z.int(), task: EngineTask }),
   z.object({
     type: z.literal('convert'),

@@ -201,8 +201,8 @@ export class EngineHost {
     this.#loading = true
     this.#info = null
     this.#setState({ status: 'loading', note: `Loading ${model.name}…`, progress: null })
-    const { modelDir, checkpointDir, provider = 'auto', cacheDir = null } = model
-    this.#channel.send({ type: 'load', modelDir, checkpointDir, provider, cacheDir })
+    const { modelDir, checkpointDir, provider = 'auto', cacheDir = null, limits } = model
+    this.#channel.send({ type: 'load', modelDir, checkpointDir, provider, cacheDir, ...(limits ? { limits } : {}) })
     this.#channel.expectWithin(this.#options.loadDeadlineMs)
   }
 

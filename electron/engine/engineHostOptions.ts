@@ -1,6 +1,6 @@
 /** What the engine host is told, and what it starts from. */
 import type { EngineState } from '../contract/api.ts'
-import type { EngineProgress, WantedProvider } from '../contract/engineProtocol.ts'
+import type { EngineLimits, EngineProgress, WantedProvider } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
 import type { EngineStarter } from './engineChild.ts'
 import type { Priority } from './jobQueue.ts'
@@ -15,6 +15,8 @@ export interface EngineModel {
   provider?: WantedProvider
   /** Where what is found out about this machine and made for it is kept; nothing is where nothing is said. */
   cacheDir?: string | null
+  /** Where several processes share the machine; the whole of it where nothing is said. */
+  limits?: EngineLimits
 }
 
 export interface EngineHostOptions extends Partial<typeof hostDefaults> {

@@ -9,12 +9,20 @@ import { findPrepacked, isWorthPrepacking, makePrepacked } from '../../native-mo
 import { tryProvider } from '../../native-models/inference/probe.ts'
 import { physicalCores } from '../../native-models/inference/session.ts'
 import { noise } from '../../native-models/inference/tinyGraph.ts'
-import type { ApartJob, EngineEvent, EngineRequest, ModelTest, WantedProvider } from '../contract/engineProtocol.ts'
+import type {
+  ApartJob,
+  EngineEvent,
+  EngineLimits,
+  EngineRequest,
+  ModelTest,
+  WantedProvider,
+} from '../contract/engineProtocol.ts'
 import { fromWireError } from '../contract/errors.ts'
 
 export interface MachineSettings {
   provider: WantedProvider
   cacheDir: string | null
+  limits?: EngineLimits | undefined
 }
 
 type OnNote = (done: number, note: string) => void
@@ -51,7 +59,7 @@ export function helpFrom(send: (event: EngineEvent) => void): { help: Help; onAn
 /** Opens an engine folder the way that suits this machine best. */
 export async function openForMachine(
   modelDir: string,
-  { provider, cacheDir }: MachineSettings,
+  { provider, cacheDir, limits }: MachineSettings,
   on: { help: Help; note: OnNote; log: OnLog },
 ): Promise<GromaEngine> {
   const { placement, reports } = await choose(modelDir, { provider, cacheDir }, on)
@@ -65,6 +73,7 @@ export async function openForMachine(
     placement,
     prepackedDir,
     deferred: large,
+    ...(limits ? { threads: limits.threads, memoryLimitBytes: limits.imageMemoryBytes } : {}),
     onWarning: (message) => on.log('warn', message),
     onLog: (message) => on.log('info', message),
     onProgress: (step, fraction) => on.note(fraction, `Loading the model: ${words(step)}`),

@@ -3,13 +3,14 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Client } from '../contract/api.ts'
+import type { Client, Input } from '../contract/api.ts'
 import { EngineHost, type EngineStarter } from '../engine/engineHost.ts'
 import { annotationHandlers } from './annotations.ts'
 import { categoryHandlers } from './categories.ts'
+import { EngineWorkers } from './engineWorkers.ts'
 import { EventHub } from './eventHub.ts'
 import { fileHandlers } from './files.ts'
-import { Grounding } from './grounding.ts'
+import { type AheadName, Grounding } from './grounding.ts'
 import type { Handlers } from './handlers.ts'
 import { defaultHomeDir, homeFolders } from './homeDir.ts'
 import { createInProcessClient } from './inProcessClient.ts'
@@ -41,12 +42,16 @@ export interface ServicesOptions {
 export interface Services {
   client: Client
   engine: EngineHost
+  /** The engine's process and, where a command wants more, others beside it. */
+  workers: EngineWorkers
   models: Models
   homeDir: string
   samplesDir: string
   projectsDir: string
   /** Pixels of an image of the open project, upright, at most `width` wide. @throws NO_PROJECT, NOT_FOUND, IMAGE_UNREADABLE */
   picture(imageId: number, width: number | null): Promise<PixelFile>
+  /** Begins what a call will ask of the model, before the call itself; when that comes, it goes on from there. */
+  computeAhead<K extends AheadName>(name: K, input: Input<K>, signal: AbortSignal): Promise<void>
   /** Begins to load the chosen model; how it goes is the engine's state. */
   startEngine(): void
   close(): Promise<void>
@@ -65,7 +70,9 @@ export function createServices(options: ServicesOptions): Services {
 
   const events = new EventHub()
   const settings = new SettingsService(folders.settings, events)
-  const engine = new EngineHost({ starter: options.starter, onLog: log })
+  const startHost = () => new EngineHost({ starter: options.starter, onLog: log })
+  const engine = startHost()
+  const workers = new EngineWorkers(engine, startHost)
   const models = new Models(
     { modelsDir: folders.models, cacheDir: folders.cache, demoModelsDir: folders.demoModels, demoCheckpointDir },
     engine,
@@ -73,7 +80,7 @@ export function createServices(options: ServicesOptions): Services {
   )
   const recent = new RecentProjects(interactive ? folders.recent : null)
   const session = new ProjectSession({ events, recent, projectsDir: folders.projects, scanOnOpen: interactive })
-  const grounding = new Grounding(session, engine)
+  const grounding = new Grounding(session, workers)
   const ahead = interactive ? new ProposeAhead({ session, grounding, engine, settings, events }) : null
   const pictures = new PictureCache(folders.pictures)
 
@@ -81,7 +88,10 @@ export function createServices(options: ServicesOptions): Services {
   events.on('settings.changed', () => {
     if (engine.state().status !== 'stopped') void models.start()
   })
-  grounding.ensureModel = () => models.start()
+  grounding.ensureModel = async () => {
+    // A model that was loaded by name stays, whatever the settings say.
+    if (engine.state().status === 'stopped') await models.start()
+  }
 
   const handlers: Handlers = {
     'app.info': () => ({
@@ -104,6 +114,7 @@ export function createServices(options: ServicesOptions): Services {
   return {
     client: createInProcessClient(handlers, events),
     engine,
+    workers,
     models,
     homeDir,
     samplesDir,
@@ -112,8 +123,10 @@ export function createServices(options: ServicesOptions): Services {
       const image = session.imageRecord(imageId)
       return pictures.get(await session.imageFile(image), image.contentSha256, width)
     },
+    computeAhead: (name, input, signal) => grounding.computeAhead(name, input, signal),
     startEngine: () => void models.start(),
     async close() {
+      workers.close()
       engine.close()
       await session.close()
     },

@@ -1,13 +1,13 @@
 /** Everything that asks the model. Results are stored before they are returned. */
 import { diffOf } from '../../db/records/diff.ts'
-import type { Message, Revision } from '../../db/records/records.ts'
-import type { ParsedInput, ProposeProgress } from '../contract/api.ts'
-import type { EngineProgress } from '../contract/engineProtocol.ts'
+import type { BboxXywh, Message, Revision } from '../../db/records/records.ts'
+import { api, type Input, type ParsedInput, type ProposeProgress } from '../contract/api.ts'
+import type { EngineImage, EngineProgress, EngineTask } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
-import type { EngineHost } from '../engine/engineHost.ts'
 import { answerContent, locatedContent } from './answers.ts'
 import { toModel } from './boxes.ts'
 import { CategoryFinder } from './categories.ts'
+import type { EngineWorkers } from './engineWorkers.ts'
 import type { Handlers } from './handlers.ts'
 import type { ProjectSession } from './projectSession.ts'
 import { ProposalRun, phraseProposals, withModelCaption } from './proposals.ts'
@@ -25,13 +25,13 @@ export interface ProposeOptions {
 
 export class Grounding {
   readonly #session: ProjectSession
-  readonly #engine: EngineHost
+  readonly #engine: EngineWorkers
   /** Called before a person's Propose, so that the background does not do the same. */
   onPropose: (imageId: number) => Promise<void> = async () => {}
   /** Called before every task: the first one loads the model. */
   ensureModel: () => Promise<void> = async () => {}
 
-  constructor(session: ProjectSession, engine: EngineHost) {
+  constructor(session: ProjectSession, engine: EngineWorkers) {
     this.#session = session
     this.#engine = engine
   }
@@ -75,15 +75,12 @@ export class Grounding {
     }
 
     try {
-      const result = await this.#engine.run(
-        {
-          kind: 'propose',
-          image: engineImage,
-          captions: options.captions,
-          ...(options.minScore === undefined ? {} : { scoreThreshold: options.minScore }),
-        },
-        { priority: options.priority, note: `Looking for regions in ${record.fileName}`, onProgress, signal },
-      )
+      const result = await this.#engine.run(proposeTask(engineImage, options), {
+        priority: options.priority,
+        note: `Looking for regions in ${record.fileName}`,
+        onProgress,
+        signal,
+      })
       if (failure !== null) throw failure
       if (this.#session.isClosed(store)) throw new AppError('CANCELLED', 'The project was closed.')
       onRegions(result.regions)
@@ -104,6 +101,28 @@ export class Grounding {
     await this.#engine.run({ kind: 'prepare', image: engineImage }, { priority: 'background', note, signal })
   }
 
+  /** Begins what a call will ask of the engine; the call itself then finds it begun, or done. @throws as the call would */
+  async computeAhead<K extends AheadName>(name: K, input: Input<K>, signal: AbortSignal): Promise<void> {
+    const call = { name, input: api[name].input.parse(input) } as AheadCall
+    for (const task of await this.#tasks(call)) this.#engine.computeAhead(task, signal)
+  }
+
+  async #tasks({ name, input }: AheadCall): Promise<EngineTask[]> {
+    if (name === 'grounding.caption') {
+      const rows = this.#session.store().annotations.getMany([...new Set(input.annotationIds)])
+      const tasks: EngineTask[] = []
+      for (const imageId of new Set(rows.map((row) => row.imageId))) {
+        const { record, engineImage } = await this.#image(imageId)
+        const chosen = rows.filter((row) => row.imageId === imageId)
+        tasks.push(captionTask(engineImage, chosen, input.detail, record))
+      }
+      return tasks
+    }
+    const { record, engineImage } = await this.#image(input.imageId)
+    if (name === 'grounding.propose') return [proposeTask(engineImage, input)]
+    return [name === 'grounding.ask' ? askTask(engineImage, input, record) : locateTask(engineImage, input)]
+  }
+
   handlers() {
     return {
       'grounding.propose': async ({ imageId, captions, minScore }, { signal, progress }) => {
@@ -121,16 +140,11 @@ export class Grounding {
       'grounding.ask': async (input, { signal, progress }) => {
         const { record, engineImage } = await this.#image(input.imageId)
         const onProgress = (event: EngineProgress) => tellText(event, progress)
-        const answer = await this.#engine.run(
-          {
-            kind: 'ask',
-            image: engineImage,
-            question: input.question,
-            grounded: input.grounded,
-            boxesCxcywh: input.boxesXywh.map((box) => toModel(box, record)),
-          },
-          { note: 'Answering', onProgress, signal },
-        )
+        const answer = await this.#engine.run(askTask(engineImage, input, record), {
+          note: 'Answering',
+          onProgress,
+          signal,
+        })
         const talk = this.#talk(input.imageId, input.question, input.boxesXywh, answerContent(answer, record))
         this.#session.commit('model', 'Answer', diffOf({ messages: added([talk.question, talk.answer]) }))
         return talk
@@ -139,10 +153,11 @@ export class Grounding {
       'grounding.locate': async ({ imageId, phrase, all }, { signal, progress }) => {
         const { record, engineImage } = await this.#image(imageId)
         const onProgress = (event: EngineProgress) => tellText(event, progress)
-        const answer = await this.#engine.run(
-          { kind: 'locate', image: engineImage, phrase, all },
-          { note: `Looking for ${phrase}`, onProgress, signal },
-        )
+        const answer = await this.#engine.run(locateTask(engineImage, { phrase, all }), {
+          note: `Looking for ${phrase}`,
+          onProgress,
+          signal,
+        })
         const content = locatedContent(answer, phrase, record)
         const talk = this.#talk(imageId, phrase, [], content)
         const found = content.spans.flatMap((span) => span.boxes.map((box) => ({ ...box, phrase })))
@@ -194,11 +209,11 @@ export class Grounding {
         tellText(event, progress)
         if (event.kind === 'caption') store(event.index, event.text)
       }
-      const boxesCxcywh = chosen.map((row) => toModel(row.bboxXywh, record))
-      const { captions } = await this.#engine.run(
-        { kind: 'caption', image: engineImage, boxesCxcywh, detail },
-        { note: 'Describing a region', onProgress, signal },
-      )
+      const { captions } = await this.#engine.run(captionTask(engineImage, chosen, detail, record), {
+        note: 'Describing a region',
+        onProgress,
+        signal,
+      })
       for (const [index, text] of captions.entries()) store(index, text)
     }
     return revisions
@@ -240,6 +255,45 @@ export class Grounding {
     }
   }
 }
+
+/** Calls whose work can be begun before them. */
+export type AheadName = 'grounding.propose' | 'grounding.ask' | 'grounding.locate' | 'grounding.caption'
+type AheadCall = { [K in AheadName]: { name: K; input: ParsedInput<K> } }[AheadName]
+
+// One builder a task: what is computed ahead must be, to the last field, what is asked for later.
+
+const proposeTask = (image: EngineImage, options: { captions: boolean; minScore?: number | undefined }) => ({
+  kind: 'propose' as const,
+  image,
+  captions: options.captions,
+  ...(options.minScore === undefined ? {} : { scoreThreshold: options.minScore }),
+})
+
+const askTask = (
+  image: EngineImage,
+  { question, grounded, boxesXywh }: Pick<ParsedInput<'grounding.ask'>, 'question' | 'grounded' | 'boxesXywh'>,
+  size: { width: number; height: number },
+) => ({
+  kind: 'ask' as const,
+  image,
+  question,
+  grounded,
+  boxesCxcywh: boxesXywh.map((box) => toModel(box, size)),
+})
+
+const locateTask = (image: EngineImage, { phrase, all }: { phrase: string; all: boolean }) => ({
+  kind: 'locate' as const,
+  image,
+  phrase,
+  all,
+})
+
+const captionTask = (
+  image: EngineImage,
+  rows: readonly { bboxXywh: BboxXywh }[],
+  detail: 'brief' | 'detailed',
+  size: { width: number; height: number },
+) => ({ kind: 'caption' as const, image, boxesCxcywh: rows.map((row) => toModel(row.bboxXywh, size)), detail })
 
 const added = <T>(rows: T[]) => rows.map((after) => ({ before: null, after }))
 

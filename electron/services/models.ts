@@ -6,6 +6,7 @@ import { basename, isAbsolute, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import type { ModelEntry } from '../contract/api.ts'
+import type { EngineLimits } from '../contract/engineProtocol.ts'
 import { ModelTest, WantedProvider } from '../contract/engineProtocol.ts'
 import { AppError, toWireError } from '../contract/errors.ts'
 import type { EngineHost, EngineModel } from '../engine/engineHost.ts'
@@ -72,10 +73,10 @@ export class Models {
   }
 
   /** Starts loading; the state tells how it goes. @throws NOT_FOUND, MODEL_INVALID */
-  async load(model: string): Promise<void> {
+  async load(model: string, limits?: EngineLimits): Promise<void> {
     const found = await this.resolve(model)
     this.#wanted = model
-    this.#engine.load(found)
+    this.#engine.load(limits === undefined ? found : { ...found, limits })
   }
 
   /** Loads the chosen model unless it is (being) loaded already. A failure is the engine's state. */

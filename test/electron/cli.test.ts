@@ -294,6 +294,41 @@ describe('annotate', () => {
     expect(readFileSync(at('out', 'coco.json'), 'utf8')).toContain('someone else')
   })
 
+  /** Rounding errors aside: confidences hang on how many rows a pass had, which hangs on how long passes took. */
+  const rounded = (text: string) =>
+    JSON.parse(text, (_, value) => (typeof value === 'number' ? Number(value.toFixed(6)) : value))
+
+  it.each(['propose', 'caption', 'describe'])(
+    'gives the same whether images are worked on one by one or side by side: %s',
+    async (task) => {
+      const coco = async (workers: string) => {
+        const out = at(`${task}-${workers}.json`)
+        const run = await cli([
+          'annotate',
+          photos,
+          '--model',
+          model,
+          '--out',
+          out,
+          '--task',
+          task,
+          '--workers',
+          workers,
+        ])
+        expect(run.code, run.err).toBe(0)
+        return rounded(readFileSync(out, 'utf8'))
+      }
+      expect(await coco('3')).toEqual(await coco('0'))
+      const rows = async (workers: string) => {
+        const project = at(`${task}-${workers}.gromatic`)
+        await json(['annotate', photos, '--model', model, '--project', project, '--task', task, '--workers', workers])
+        const images = [1, 2].map((id) => json(['call', 'annotations.list', `{"imageId":${id}}`, '--project', project]))
+        return rounded(JSON.stringify(await Promise.all(images)))
+      }
+      expect(await rows('3')).toEqual(await rows('0'))
+    },
+  )
+
   it('says so when there is nothing to read, and writes nothing', async () => {
     const run = await cli(['annotate', join(photos, 'broken.jpg'), '--model', model, '--out', 'none/coco.json'])
     expect(run.code).toBe(1)

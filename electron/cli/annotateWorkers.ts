@@ -1,0 +1,79 @@
+/** How many engine processes `annotate` uses, and how far it computes ahead of what it stores. */
+import { readdir, stat } from 'node:fs/promises'
+import { availableParallelism, totalmem } from 'node:os'
+import { join } from 'node:path'
+import type { EngineModel } from '../engine/engineHost.ts'
+import { type Context, loadModel } from './context.ts'
+
+export interface WorkerPlan {
+  /** engine processes; 0 is one process and nothing computed ahead */
+  workers: number
+  /** images begun before their turn */
+  ahead: number
+}
+
+/** Files of a model whose steps are too short for several threads; a larger one keeps all of them busy by itself. */
+const SMALL_MODEL_BYTES = 500e6
+/** What a process takes beside the weights: the runtime, activations of one image, pictures being decoded. */
+const PROCESS_BYTES = 600e6
+/** Images of a list are seen once: little need be remembered of them. */
+const IMAGE_MEMORY_BYTES = 128e6
+
+/** One process a core for a small model, as memory allows (half of it at most), and one with all threads for a large one. */
+export function planWorkers(about: {
+  modelBytes: number
+  cores: number
+  memoryBytes: number
+  asked?: number | undefined
+}): WorkerPlan {
+  const { modelBytes, cores, memoryBytes, asked } = about
+  const fitting = Math.floor(memoryBytes / 2 / (2 * modelBytes + PROCESS_BYTES))
+  const chosen = modelBytes > SMALL_MODEL_BYTES ? 1 : Math.max(1, Math.min(cores, fitting))
+  const workers = asked ?? chosen
+  // One in work and one waiting in each process, so that none is ever idle.
+  return { workers, ahead: 2 * workers }
+}
+
+/** The engines of one `annotate`: none until there is something for them to do. */
+export class AnnotateEngines {
+  readonly #context: Context
+  readonly #model: string
+  readonly #asked: number | undefined
+  #plan: WorkerPlan | null = null
+
+  constructor(context: Context, { model, workers }: { model: string; workers?: number }) {
+    this.#context = context
+    this.#model = model
+    this.#asked = workers
+  }
+
+  /** Images to begin before their turn; none before the model is there. */
+  get ahead(): number {
+    return this.#plan?.ahead ?? 0
+  }
+
+  /** Loads the model, once. @throws whatever loading fails with */
+  async ready(): Promise<void> {
+    if (this.#plan !== null) return
+    const { models, workers } = this.#context.services
+    const model = await models.resolve(this.#model)
+    const modelBytes = await bytesOf(model)
+    const about = { modelBytes, cores: availableParallelism(), memoryBytes: totalmem(), asked: this.#asked }
+    const plan = planWorkers(about)
+    if (plan.workers > 1) {
+      const threads = Math.max(1, Math.floor(availableParallelism() / plan.workers))
+      const limits = { threads, imageMemoryBytes: IMAGE_MEMORY_BYTES }
+      await loadModel(this.#context, this.#model, limits)
+      workers.grow(plan.workers, { ...model, limits }) // the first has prepared what all of them load
+    } else await loadModel(this.#context, this.#model)
+    this.#plan = plan
+  }
+}
+
+/** What a model's files take. A shipped checkpoint is half as large as what is made of it. */
+async function bytesOf({ modelDir, checkpointDir }: EngineModel): Promise<number> {
+  const dir = checkpointDir ?? modelDir
+  const names = await readdir(dir)
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(dir, name))).size))
+  return sizes.reduce((sum, size) => sum + size, 0) * (checkpointDir === null ? 1 : 2)
+}
