@@ -40,9 +40,14 @@ export class ByteLru {
     }
   }
 
-  /** Entries whose keys begin so, least recently used first; looking is not using. */
-  *entries<T>(keyStart: string): Generator<[key: string, value: T]> {
-    for (const [key, { value }] of [...this.#entries]) if (key.startsWith(keyStart)) yield [key, value as T]
+  /** Keys that begin so, least recently used first. */
+  keys(start: string): string[] {
+    return [...this.#entries.keys()].filter((key) => key.startsWith(start))
+  }
+
+  /** Values under some of the keys; looking is not using. */
+  values<T>(matches: (key: string) => boolean): T[] {
+    return [...this.#entries].flatMap(([key, { value }]) => (matches(key) ? [value as T] : []))
   }
 
   delete(key: string): void {

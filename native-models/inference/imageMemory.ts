@@ -10,7 +10,7 @@ import { ByteLru } from './byteLru.ts'
 import { nextTurn } from './generate.ts'
 import type { KvSegment } from './kvCache.ts'
 import type { LoadedModel } from './loadModel.ts'
-import { PromptCache, type PromptCounters } from './promptCache.ts'
+import { PROMPT, PromptCache, type PromptCounters } from './promptCache.ts'
 import { embedParts, prefixPieces, splitPrompt } from './promptEmbedding.ts'
 import { type Proposals, runProposalHead } from './proposals.ts'
 import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
@@ -77,12 +77,12 @@ export class ImageMemory {
 
   /** An image is in use: everything about it outlives what is known of others. */
   use({ key }: Pick<Perception, 'key'>): void {
-    for (const kind of KINDS) for (const [name] of this.#lru.entries(`${key}|${kind}`)) this.#lru.get(name)
+    for (const kind of KINDS) for (const name of this.#lru.keys(`${key}|${kind}`)) this.#lru.get(name)
   }
 
   /** Drops everything about one image. */
   forget({ key }: Pick<Perception, 'key'>): void {
-    for (const [name] of this.#lru.entries(`${key}|`)) this.#lru.delete(name)
+    for (const name of this.#lru.keys(`${key}|`)) this.#lru.delete(name)
   }
 
   /** Looks at an image, or remembers it by its key. */
@@ -165,11 +165,8 @@ export class ImageMemory {
       })
       return embedParts(language, filled)
     }
-    return this.#prompts.get(
-      `${perception.key}|prefix|${nameOf(boxesCxcywh)}`,
-      { pieces, embedsFrom },
-      { kin: `${perception.key}|prefix|`, beginning: stretches.image.indexOf(tokenizer.tokens.image), exact, signal },
-    )
+    const key = `${perception.key}${PROMPT}${nameOf(boxesCxcywh)}`
+    return this.#prompts.get(key, { pieces, embedsFrom }, { exact, signal })
   }
 
   /** The pixels that the vision encoder sees, [1, 3, S, S]. */
@@ -180,7 +177,6 @@ export class ImageMemory {
   /** Drops everything about every image. */
   clear(): void {
     this.#lru.clear()
-    this.#prompts.clear()
   }
 
   #states(perception: Pick<Perception, 'key' | 'squareRgb'>, signal?: AbortSignal): Promise<States> {

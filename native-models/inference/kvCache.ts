@@ -46,6 +46,8 @@ export interface KvStore {
 }
 
 const FIRST_CAPACITY = 32
+/** Room beyond is taken so many tokens at a time: at the release's size one takes a megabyte. */
+const CAPACITY_STEP = 128
 const KINDS = ['key', 'value'] as const
 
 /** Keys and values in JS memory: `keys[layer]` and `values[layer]` are [B, G, T, d], row-major. */
@@ -69,7 +71,7 @@ export class HostKv implements KvStore {
   }
 }
 
-/** Room is taken ahead and doubled, so that a token costs the copy of its own few kilobytes. */
+/** Room is taken ahead, so that a token mostly costs the copy of its own few kilobytes. */
 class HostCache implements KvCache {
   readonly #shape: CacheShape
   #batch: number
@@ -153,7 +155,7 @@ class HostCache implements KvCache {
 
   #relayout(needed: number, sequences: readonly number[], exactly?: number): void {
     let capacity = Math.max(FIRST_CAPACITY, this.#capacity)
-    while (capacity < needed) capacity *= 2
+    while (capacity < needed) capacity += Math.min(capacity, CAPACITY_STEP)
     capacity = exactly ?? capacity
     const { kvHeadCount, headSize } = this.#shape
     const old = this.#buffers

@@ -23,6 +23,9 @@ export interface PromptCounters {
   made: number
 }
 
+/** Names prompts among the other things that are remembered. */
+export const PROMPT = '|prefix|'
+
 interface Entry {
   pieces: readonly PromptPiece[]
   segment: KvSegment
@@ -36,8 +39,6 @@ export class PromptCache {
   readonly counters: PromptCounters = { reused: 0, made: 0 }
   readonly #lru: ByteLru
   readonly #language: LanguageModel
-  /** The words that every prompt begins with, once per model. */
-  #beginning: Entry | null = null
 
   constructor(lru: ByteLru, language: LanguageModel) {
     this.#lru = lru
@@ -45,54 +46,34 @@ export class PromptCache {
   }
 
   /**
-   * @param key where the prompt is kept
-   * @param kin beginnings of the keys of prompts that may have something in common with it
-   * @param beginning how many pieces any two prompts have in common
+   * @param key where the prompt is kept; it contains `PROMPT`
+   * @param options.exact see `ForwardInput.exact`
    * @throws GromaError CANCELLED between two runs, INPUT_INVALID when the prompt is too long
    */
   async get(
     key: string,
     prompt: Prompt,
-    {
-      kin,
-      beginning,
-      exact,
-      signal,
-    }: { kin: string; beginning: number; exact: boolean; signal?: AbortSignal | undefined },
+    { exact = false, signal }: { exact?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<KvSegment> {
     const found = this.#lru.get<Entry>(key)
     if (found) {
       this.counters.reused += found.segment.length
       return found.segment
     }
-    const base = this.#longestCommon(prompt.pieces, kin)
+    const base = this.#longestCommon(prompt.pieces)
     const segment = await this.#extend(base, prompt, { key, exact, signal })
     this.#lru.delete(partKey(key))
-    const entry = { pieces: prompt.pieces, segment }
-    this.#lru.set(key, entry, segment.bytes)
-    const words = rowsOf(prompt.pieces.slice(0, beginning))
-    if (this.#beginning === null && words > 0) {
-      const cache = this.#language.kv.cacheFrom(segment, words, words)
-      this.#beginning = { pieces: prompt.pieces.slice(0, beginning), segment: cache.toSegment() }
-    }
+    this.#lru.set(key, { pieces: prompt.pieces, segment }, segment.bytes)
     return segment
   }
 
-  clear(): void {
-    this.#beginning = null
-  }
-
-  #longestCommon(pieces: readonly PromptPiece[], kin: string) {
-    let best: { segment: KvSegment; pieces: number; key: string | null } | null = null
-    const consider = (entry: Entry, key: string | null) => {
-      const common = commonLength(entry.pieces, pieces)
-      if (common > (best?.pieces ?? 0)) best = { segment: entry.segment, pieces: common, key }
+  #longestCommon(pieces: readonly PromptPiece[]): { segment: KvSegment; pieces: number } | null {
+    let best: { segment: KvSegment; pieces: number } | null = null
+    for (const { pieces: others, segment } of this.#lru.values<Entry>((key) => key.includes(PROMPT))) {
+      const common = commonLength(others, pieces)
+      if (common > (best?.pieces ?? 0)) best = { segment, pieces: common }
     }
-    if (this.#beginning) consider(this.#beginning, null)
-    for (const [key, entry] of this.#lru.entries<Entry>(kin)) consider(entry, key)
-    const chosen = best as { segment: KvSegment; pieces: number; key: string | null } | null
-    if (chosen?.key) this.#lru.get(chosen.key) // counts as used
-    return chosen
+    return best
   }
 
   /** What was done of a prompt when it was cancelled: whoever wants it next goes on from there. */

@@ -9,7 +9,7 @@ const tokens = {
   roiStart: ROI,
   roiEnd: ROI_END,
   regionOfId: new Map([0, 1, 2].map((region) => [R0 + region, region])),
-} as SpecialTokens
+} as unknown as SpecialTokens
 
 const drafter = (record: DraftRecord, question: number[] = [], topic = 'image') =>
   new AnswerDrafter(record, { tokens, question, topic })

@@ -52,7 +52,6 @@ describe('a session that fails', () => {
     const decoder = await GraphSession.open(join(made.engine, 'decoder.onnx'), 1)
     let runs = 0
     const session: GraphSession = {
-      inputs: decoder.inputs,
       release: () => decoder.release(),
       async run(feeds: Feeds) {
         const outputs = await decoder.run(feeds)

@@ -11,7 +11,6 @@ const sizes = { layerCount: 1, kvHeadCount: 1, headSize: 1, hiddenSize: 1, maxPo
 function echo() {
   const lengths: number[] = []
   const session: GraphSession = {
-    inputs: [],
     async run(feeds: Feeds) {
       const { data, dims } = feeds.inputs_embeds!
       lengths.push(dims[1]!)
@@ -38,8 +37,7 @@ function cacheOf(limit = 1 << 20) {
   const cache = new PromptCache(new ByteLru(limit), language)
   const get = async (key: string, pieces: [number, number][], signal?: AbortSignal) => {
     lengths.length = 0
-    const options = { kin: `${key.split('|')[0]}|`, beginning: 2, exact: false, signal }
-    const segment = await cache.get(key, promptOf(...pieces), options)
+    const segment = await cache.get(`${key.split('|')[0]}|prefix|${key}`, promptOf(...pieces), { signal })
     expect([...(segment.feeds['prefix_key.0']!.data as Float32Array)]).toEqual(rowsOf(pieces))
     return lengths.slice()
   }
@@ -131,6 +129,6 @@ describe('PromptCache', () => {
         [2, 1],
         [3, 50],
       ]),
-    ).toEqual([50])
+    ).toEqual([52])
   })
 })
