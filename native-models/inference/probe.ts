@@ -30,6 +30,8 @@ export interface ProbeInput {
 /** Largest |difference| / largest |value|: what float32 and float16 may be off by. */
 const TOLERANCE = { float: 1e-3, half: 3e-2 }
 const RUNS = 2
+/** So many times slower than the processor, a device has lost: no second run, no float16. */
+const HOPELESS = 4
 /** Sizes that a run decides: one new token after a prompt, a few dozen boxes. */
 const SIZES: Readonly<Record<string, number>> = { B: 1, T: 1, P: 512, C: 64, N: 32 }
 
@@ -55,6 +57,7 @@ export async function tryProvider({ provider, modelDir, threads, all, onStep }: 
     )
     outputs.set(graph, expected.outputs)
     for (const half of graph in RUNS_IN_HALF ? [false, true] : [false]) {
+      if (half && (graphs.at(-1)!.seconds ?? 0) > HOPELESS * expected.seconds) continue
       onStep(`${graph} on ${provider}${half ? ' in float16' : ''}`)
       const measured = await tryGraph(expected, half ? TOLERANCE.half : TOLERANCE.float, graph, async () => {
         const model = deviceGraph(await readFile(path), { half, headSize: headSizes[graph] ?? 0 })
@@ -85,12 +88,16 @@ interface Timed {
 }
 
 /** Runs a graph once to warm it up, then for time; the session is released. */
-async function timed(session: OpenGraph, feedsOf: (inputs: readonly GraphInput[]) => Feeds): Promise<Timed> {
+async function timed(
+  session: OpenGraph,
+  feedsOf: (inputs: readonly GraphInput[]) => Feeds,
+  hopelessSeconds = Number.POSITIVE_INFINITY,
+): Promise<Timed> {
   try {
     const feeds = feedsOf(session.inputs)
     const outputs = copied(await session.run(feeds))
     let seconds = Number.POSITIVE_INFINITY
-    for (let run = 0; run < RUNS; run++) {
+    for (let run = 0; run < RUNS && (run === 0 || seconds < hopelessSeconds); run++) {
       const startedAt = performance.now()
       await session.run(feeds)
       seconds = Math.min(seconds, (performance.now() - startedAt) / 1000)
@@ -108,7 +115,7 @@ async function tryGraph(
   open: () => Promise<OpenGraph>,
 ): Promise<{ seconds: number | null; refusal: string | null }> {
   try {
-    const { outputs, seconds } = await timed(await open(), () => expected.feeds)
+    const { outputs, seconds } = await timed(await open(), () => expected.feeds, HOPELESS * expected.seconds)
     const off = largestError(expected.outputs, outputs, graph === 'proposal-head')
     if (off <= tolerance) return { seconds, refusal: null }
     return { seconds: null, refusal: `its numbers are wrong by ${(100 * off).toPrecision(2)} %` }

@@ -1,0 +1,69 @@
+/** The GPU's form of a graph, run on the processor: the same numbers, or nearly the same in float16. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseGromaConfig } from '../../../native-models/groma/config.ts'
+import { deviceGraph, headSizesOf } from '../../../native-models/inference/deviceGraph.ts'
+import { floats, GraphSession, type Tensor } from '../../../native-models/inference/session.ts'
+import { noise } from '../../../native-models/inference/tinyGraph.ts'
+import { decodeModel } from '../../../native-models/onnx/decode.ts'
+import { encodeModel } from '../../../native-models/onnx/proto.ts'
+import { makeTinyModel } from '../builders/tinyModel.ts'
+
+let tiny: Awaited<ReturnType<typeof makeTinyModel>>
+beforeAll(async () => {
+  tiny = await makeTinyModel()
+})
+afterAll(() => tiny.remove())
+
+const graphAt = (name: string) => join(tiny.engine, `${name}.onnx`)
+async function headSize(graph: 'vision-encoder' | 'proposal-head'): Promise<number> {
+  const config = parseGromaConfig(JSON.parse(await readFile(join(tiny.engine, 'config.json'), 'utf8')), 'config.json')
+  return headSizesOf(config)[graph]!
+}
+async function run(path: string, model?: Uint8Array): Promise<Record<string, Tensor>> {
+  const session = await GraphSession.open(path, 1, model ? { model } : {})
+  const outputs = await session.run({ pixel_values: floats(noise(3 * 112 * 112), 1, 3, 112, 112) })
+  await session.release()
+  return outputs
+}
+function relativeError(a: Record<string, Tensor>, b: Record<string, Tensor>): number {
+  let worst = 0
+  for (const [name, { data }] of Object.entries(a)) {
+    const scale = Math.max(...Array.from(data as Float32Array, Math.abs))
+    for (const [i, value] of (data as Float32Array).entries())
+      worst = Math.max(worst, Math.abs(value - Number(b[name]!.data[i])) / scale)
+  }
+  return worst
+}
+
+describe('a graph for a device', () => {
+  it('reads back what was written', async () => {
+    for (const name of ['vision-encoder', 'proposal-head', 'region-maps', 'region-head', 'decoder']) {
+      const bytes = await readFile(graphAt(name))
+      expect(Buffer.compare(bytes, Buffer.from(encodeModel(decodeModel(bytes)))), name).toBe(0)
+    }
+  })
+
+  it('has no fused attention, and the same numbers', async () => {
+    const path = graphAt('vision-encoder')
+    const bytes = await readFile(path)
+    const model = deviceGraph(bytes, { half: false, headSize: await headSize('vision-encoder') })
+    const kinds = (of: Uint8Array) => new Set(decodeModel(of).nodes.map(({ opType }) => opType))
+    expect(kinds(bytes)).toContain('MultiHeadAttention')
+    expect(kinds(model)).not.toContain('MultiHeadAttention')
+    expect(relativeError(await run(path), await run(path, model))).toBeLessThan(1e-5)
+  })
+
+  it('computes in float16 between float32 inputs and outputs', async () => {
+    const path = graphAt('vision-encoder')
+    const model = deviceGraph(await readFile(path), { half: true, headSize: await headSize('vision-encoder') })
+    const error = relativeError(await run(path), await run(path, model))
+    expect(error).toBeGreaterThan(1e-6)
+    expect(error).toBeLessThan(2e-2)
+  })
+
+  it('refuses bytes that are no model', () => {
+    expect(() => deviceGraph(new Uint8Array([1, 2, 3]), { half: false, headSize: 8 })).toThrow()
+  })
+})
