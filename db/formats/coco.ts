@@ -110,6 +110,7 @@ export const coco: Format = {
     'Boxes, classes, polygons and run lengths, captions, scores, verdicts, what the model said, attributes and ids.',
   loses: 'The talk, colours of classes, and who made a box. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff: (probe) => sniffCoco(probe, isInstances),
     read: (input) => readCocoFiles(input, isOfKind(isInstances)),
   },

@@ -128,6 +128,7 @@ export const cvat: Format = {
   keeps: 'Boxes, polygons of one piece, classes with their colours, captions and attributes.',
   loses: 'Scores, verdicts, run lengths and the talk. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff: (probe) =>
       bestOf(probe, ['.xml'], (name) =>
         /<annotations[\s>]/.test(probe.head(name)) && /<version>1\.1<|<image\s[^>]*\bname=/.test(probe.head(name))

@@ -243,6 +243,7 @@ export const flickr30k: Format = {
   keeps: 'Grounded answers and sentences, their phrases and boxes in whole pixels; captioned boxes as phrases.',
   loses: 'Classes other than its own eight kinds, parts of pixels, scores, verdicts and questions.',
   reader: {
+    folders: true,
     sniff: (probe) =>
       probe.names.some((name) => /(^|\/)sentences\/[^/]+\.txt$/i.test(name)) ||
       probe.names.some(

@@ -38,6 +38,8 @@ export interface Reader {
   sniff(probe: Probe): number
   /** Reads in one pass; rows that cannot be taken are handed on as problems. @throws INVALID_INPUT for a file that is not of this format, NOT_FOUND, IO_FAILED */
   read(input: ImportInput): Generator<ImportItem>
+  /** Reads whole folders; of other formats a folder may hold one file only. */
+  folders?: boolean
   /** Boxes with a score are a model's results: they come in as proposals. */
   results?: boolean
 }

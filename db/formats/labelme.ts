@@ -102,6 +102,7 @@ export const labelme: Format = {
   keeps: 'Boxes, polygons of one piece, classes, captions as descriptions, groups and flags.',
   loses: 'Scores, verdicts, run lengths and the talk. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff: (probe) =>
       bestOf(probe, ['.json'], (name) => {
         const json = probe.json(name)

@@ -18,7 +18,11 @@ export const lvis: Format = {
   keeps: 'What COCO instances keeps; how often each class is seen is counted anew.',
   loses:
     'Which classes an image surely lacks, synsets and definitions, the talk. Boxes without a class become "object".',
-  reader: { sniff: (probe) => sniffCoco(probe, judge), read: (input) => readCocoFiles(input, isOfKind(judge)) },
+  reader: {
+    folders: true,
+    sniff: (probe) => sniffCoco(probe, judge),
+    read: (input) => readCocoFiles(input, isOfKind(judge)),
+  },
   export: (source, options) =>
     exportCoco(source, options, {
       image: (row) => ({ ...row, coco_url: '', neg_category_ids: [], not_exhaustive_category_ids: [] }),

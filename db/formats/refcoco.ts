@@ -167,6 +167,7 @@ export const refcoco: Format = {
   keeps: 'Boxes, classes, polygons, referring expressions (else captions), splits and ids.',
   loses: 'The talk, colours of classes, who made a box. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff(probe) {
       const beside = probe.isFolder || REFS.test(probe.names[0] ?? '')
       return beside && probe.names.some((name) => REFS.test(basename(name)))

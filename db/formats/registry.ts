@@ -1,4 +1,6 @@
 /** The table of formats: what can be read, what can be written. */
+import { join } from 'node:path'
+import { DbError } from '../errors.ts'
 import type { FormatName } from '../records/formatNames.ts'
 import { coco } from './coco.ts'
 import { cocoCaptions } from './cocoCaptions.ts'
@@ -36,6 +38,23 @@ export const formats: Readonly<Record<FormatName, Format>> = {
   'groma-instruct': gromaInstruct,
   synthetic,
   everything,
+}
+
+/**
+ * What a reader is to be given: the path itself, or the one file of its kind in a folder.
+ * @throws INVALID_INPUT when the folder holds none, or several
+ */
+export function locate(path: string, format: FormatName): string {
+  const { reader, extension, name } = formats[format]
+  const probe = probePath(path)
+  if (!probe.isFolder || reader.folders === true) return path
+  const endings = extension === '.csv' ? ['.csv', '.tsv'] : [extension]
+  const named = probe.names.filter((file) => endings.some((ending) => file.toLowerCase().endsWith(ending)))
+  const found = named.filter((file) => reader.sniff(probePath(join(path, file))) > 0)
+  const [only] = found
+  if (only !== undefined && found.length === 1) return join(path, only)
+  const why = found.length === 0 ? 'no file' : `${found.length} files (${found.slice(0, 3).join(', ')})`
+  throw new DbError('INVALID_INPUT', `${path} holds ${why} of the format ${name}: name one.`)
 }
 
 /** The formats that a file or folder may be, the likeliest first. @throws NOT_FOUND, READ_ONLY */

@@ -15,6 +15,7 @@ export const synthetic: Format = {
   keeps: 'What COCO instances keeps, with the caption and the referring expressions of every box.',
   loses: 'The talk, and colours of classes. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff: (probe) => sniffCoco(probe, judge),
     read: (input) =>
       readCocoFiles(input, isOfKind(judge), (annotation, row) =>

@@ -89,6 +89,7 @@ export const visualGenome: Format = {
   keeps: 'Boxes in whole pixels, and their captions as phrases.',
   loses: 'Classes, parts of pixels, scores, verdicts and the talk.',
   reader: {
+    folders: true,
     sniff: (probe) =>
       bestOf(probe, ['.json'], (name) => {
         const first = probe.json(name)?.get('')

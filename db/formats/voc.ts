@@ -87,6 +87,7 @@ export const voc: Format = {
   keeps: 'Boxes in whole pixels, classes, and the marks difficult, truncated, occluded and pose.',
   loses: 'Parts of pixels, captions, scores, polygons, verdicts and the talk. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff: (probe) =>
       bestOf(probe, ['.xml'], (name) => {
         const head = probe.head(name)

@@ -149,6 +149,7 @@ export const yolo: Format = {
   keeps: 'Boxes, classes, which images have none; polygons of one piece are read.',
   loses: 'Captions, scores, polygons, verdicts and the talk. Boxes without a class become "object".',
   reader: {
+    folders: true,
     sniff(probe) {
       const named = bestOf(probe, ['.yaml', '.yml'], (name) => (/^names\s*:/m.test(probe.head(name)) ? 0.9 : 0))
       if (named > 0) return named

@@ -6,7 +6,7 @@ import { statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { DbError, throwIfAborted } from '../errors.ts'
 import type { ImportAnnotation, ImportItem, ImportMessage } from '../formats/items.ts'
-import { formats } from '../formats/registry.ts'
+import { formats, locate } from '../formats/registry.ts'
 import type { ImportInput } from '../formats/textFile.ts'
 import type { ProjectStore } from '../project.ts'
 import { type Change, diffOf } from '../records/diff.ts'
@@ -37,6 +37,8 @@ const plural = (count: number, one: string, many: string): string => `${count} $
 
 /** Where an import stands after its first reading. */
 interface Looked {
+  /** Of the very file, where a folder was given. */
+  request: ImportRequest
   plan: ImportPlan
   judge: Judge
   counter: Counter
@@ -73,7 +75,8 @@ async function read(
   }
 }
 
-async function look(store: ProjectStore, request: ImportRequest, run: ImportRun): Promise<Looked> {
+async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): Promise<Looked> {
+  const request = { ...given, path: locate(given.path, given.format) }
   const images = new ImageTable(store, request.choices)
   const categories = new CategoryMapper(store.categories.list(), request.choices.categories, run.palette ?? GREY)
   const judge = new Judge(store, request, images, categories)
@@ -123,7 +126,7 @@ async function look(store: ProjectStore, request: ImportRequest, run: ImportRun)
     counter = again
   }
   counter.finish(categories)
-  const looked = { judge, counter, images, categories, states }
+  const looked = { request, judge, counter, images, categories, states }
   const told = {
     count: problems.count + counter.problems.count,
     first: [...problems.first, ...counter.problems.first].slice(0, TOLD),
@@ -134,7 +137,7 @@ async function look(store: ProjectStore, request: ImportRequest, run: ImportRun)
 function makePlan(
   store: ProjectStore,
   request: ImportRequest,
-  { counter, images, categories }: Omit<Looked, 'plan'>,
+  { counter, images, categories }: Omit<Looked, 'plan' | 'request'>,
   problems: ImportPlan['problems'],
   notes: Set<string>,
 ): ImportPlan {
@@ -234,7 +237,7 @@ export async function runImport(
   if (plan.annotations.toAdd + plan.messages.toAdd + plan.images.added === 0 && !creates && !states)
     return { plan, revision: null }
   const label = `Import ${basename(request.path)}`
-  const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, request, run, looked, add))
+  const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, run, looked, add))
   return { plan, revision }
 }
 
@@ -250,9 +253,8 @@ function idGiver(store: ProjectStore, table: 'annotations' | 'messages', ids: Co
 
 async function write(
   store: ProjectStore,
-  request: ImportRequest,
   run: ImportRun,
-  { plan, judge, counter, images, categories, states }: Looked,
+  { request, plan, judge, counter, images, categories, states }: Looked,
   add: (diff: ReturnType<typeof diffOf>) => void,
 ): Promise<void> {
   const made = categories.made(store.lastId('categories'), (count) => store.allocateIds('categories', count))
