@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { SpecialTokens } from '../../../native-models/groma/specialTokens.ts'
 import { AnswerDrafter, DraftRecord } from '../../../native-models/inference/draft.ts'
+import { noise } from '../onnx/runGraph.ts'
 
 const [EOS, PHRASE_END, ROI, ROI_END, R0] = [2, 11, 12, 13, 20]
 const tokens = {
@@ -70,6 +71,26 @@ describe('AnswerDrafter', () => {
     for (let pass = 0; pass < 400 && again.guess([50, 51, 52], 1).length === 0; pass++);
     for (let pass = 0; pass < 8; pass++) again.learn(1, again.guess([50, 51, 52], 1).length)
     expect(again.guess([50, 51, 52], 1)).toEqual([53])
+  })
+
+  it.each([10, 50, 300, 3000])('loses next to nothing where a text of %i words follows no pattern', (vocabulary) => {
+    const rowCost = 0.22
+    const record = recordOf(rowCost)
+    const words = noise(1015, vocabulary).map((one) => 100 + Math.floor(one ** 2 * vocabulary))
+    const text = Array.from(words.slice(15))
+    const draft = drafter(record, Array.from(words.slice(0, 15)))
+    let passes = 0
+    let cost = 0
+    for (let said = 0; said < text.length; passes++) {
+      const guesses = draft.guess(text.slice(0, said), text.length - said - 1)
+      let right = 0
+      while (right < guesses.length && guesses[right] === text[said + right]) right++
+      draft.learn(right, Math.min(guesses.length, right + 1))
+      cost += 1 + rowCost * guesses.length
+      said += right + 1
+    }
+    expect(cost / text.length).toBeLessThan(1.03)
+    expect(passes).toBeGreaterThan(0)
   })
 
   it('counts no guess as wrong that nothing was said about', () => {
