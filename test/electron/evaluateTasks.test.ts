@@ -27,7 +27,6 @@ const object = (
   category: caption.split(' ').at(-1)!,
   crowd: false,
   captions: [caption],
-  phrases: [caption.replace(/^a /, 'the ')],
   attributes: {},
   ...change,
 })
@@ -41,6 +40,11 @@ const image: EvaluationImage = {
     object([0, 0, 50, 50], 'a large red circle'),
     object([100, 0, 50, 50], 'a large blue circle'),
     object([0, 60, 20, 20], 'a small red star'),
+  ],
+  references: [
+    { phrase: 'the large red circle', bboxXywh: [0, 0, 50, 50] },
+    { phrase: 'the large blue circle', bboxXywh: [100, 0, 50, 50] },
+    { phrase: 'the small red star', bboxXywh: [0, 60, 20, 20] },
   ],
   absentPhrases: ['the large green heart'],
   absentCategories: ['heart'],

@@ -32,7 +32,7 @@ export interface EvaluationData {
 
 interface Loose {
   image: ImportImage
-  objects: { item: ImportAnnotation; object: Omit<EvaluationObject, 'bboxXywh'> }[]
+  objects: { item: ImportAnnotation; object: Omit<EvaluationObject, 'bboxXywh'>; expressions: string[] }[]
   sentences: ImportMessage[]
 }
 
@@ -80,7 +80,7 @@ export async function readEvaluationData(options: {
     const found = loose.get(item.imageKey)
     if (found === undefined) take({ kind: 'problem', where: item.where, reason: `there is no image ${item.imageKey}` })
     else if (item.kind === 'message') found.sentences.push(item)
-    else found.objects.push({ item, object: objectOf(item, categories, options) })
+    else found.objects.push({ item, ...objectOf(item, categories, options) })
   }
   if (loose.size === 0) throw new AppError('NO_IMAGES', `There is no image in ${path}.`)
   const images: EvaluationImage[] = []
@@ -93,21 +93,24 @@ function objectOf(
   item: ImportAnnotation,
   categories: ReadonlyMap<Key, string>,
   { format, split }: { format: EvaluationFormat; split?: string | undefined },
-): Omit<EvaluationObject, 'bboxXywh'> {
+): { object: Omit<EvaluationObject, 'bboxXywh'>; expressions: string[] } {
   const given = item.extras?.attributes ?? {}
   const asked = split === undefined || given.split === split
-  const expressions = asked ? expressionsOf(item.extras) : []
+  const said = expressionsOf(item.extras)
+  // An only expression of RefCOCO is its box's caption.
+  const sole = format === 'refcoco' && said.length === 0 && item.caption ? [item.caption] : said
+  const expressions = asked ? sole : []
   const captions = asked && item.caption ? [item.caption] : []
   const { expressions: _, ...attributes } = given
-  return {
+  const object = {
     category: item.categoryKey === null ? null : (categories.get(item.categoryKey) ?? null),
     area: item.area,
     crowd: item.extras?.iscrowd === 1,
     // RefCOCOg's captions are its expressions, each as right as the others.
     captions: format === 'refcoco' ? expressions : captions,
-    phrases: expressions,
     attributes: format === 'synthetic' ? words(attributes) : {},
   }
+  return { object, expressions }
 }
 
 const words = (attributes: Readonly<Record<string, unknown>>): Record<string, string> =>
@@ -131,15 +134,18 @@ async function imageOf(
         : { width: 1, height: 1 } // it is passed over when its turn comes
   const pixels = ({ bboxXywh: [x, y, w, h], relative }: ImportAnnotation): Xywh =>
     relative ? [x * size.width, y * size.height, w * size.width, h * size.height] : [x, y, w, h]
+  const whole = ({ bboxXywh }: { bboxXywh: Xywh }) =>
+    bboxXywh.every(Number.isFinite) && bboxXywh[2] > 0 && bboxXywh[3] > 0
   return {
     id: image.key,
     fileName: image.fileName,
     path,
     ...size,
-    objects: [
-      ...objects.map(({ item, object }) => ({ ...object, bboxXywh: pixels(item) })),
+    objects: objects.map(({ item, object }) => ({ ...object, bboxXywh: pixels(item) })).filter(whole),
+    references: [
+      ...objects.flatMap(({ item, expressions }) => expressions.map((phrase) => ({ phrase, bboxXywh: pixels(item) }))),
       ...sentences.flatMap(groundedPhrases),
-    ].filter(({ bboxXywh }) => bboxXywh.every(Number.isFinite) && bboxXywh[2] > 0 && bboxXywh[3] > 0),
+    ].filter(whole),
     absentPhrases: [],
     absentCategories: names(image.absent),
     notExhaustive: names(image.notExhaustive),
@@ -147,7 +153,7 @@ async function imageOf(
 }
 
 /** The phrases of a sentence that have boxes; several boxes of one phrase count as the box round them (the merged-box protocol). */
-function groundedPhrases({ message }: ImportMessage): EvaluationObject[] {
+function groundedPhrases({ message }: ImportMessage): EvaluationImage['references'] {
   return message.spans.flatMap(({ text, boxes }) => {
     if (text === '' || boxes.length === 0) return []
     const corners = boxes.map(({ bboxXywh: [x, y, w, h] }) => [x, y, x + w, y + h] as const)
@@ -159,7 +165,7 @@ function groundedPhrases({ message }: ImportMessage): EvaluationObject[] {
       Math.max(...corners.map(([, , x]) => x)) - left,
       Math.max(...corners.map(([, , , y]) => y)) - top,
     ]
-    return [{ bboxXywh, category: null, crowd: false, captions: [], phrases: [text], attributes: {} }]
+    return [{ phrase: text, bboxXywh }]
   })
 }
 

@@ -12,8 +12,6 @@ export interface EvaluationObject {
   crowd: boolean
   /** Sentences about this box alone; any of them is right. */
   captions: readonly string[]
-  /** Referring expressions: phrases that mean this object and no other. */
-  phrases: readonly string[]
   /** Words that name its properties: `{colour: 'red'}`. */
   attributes: Readonly<Record<string, string>>
 }
@@ -26,6 +24,8 @@ export interface EvaluationImage {
   width: number
   height: number
   objects: readonly EvaluationObject[]
+  /** Referring expressions: phrases that mean this box and no other. */
+  references: readonly { phrase: string; bboxXywh: Xywh }[]
   /** Phrases that name nothing in it (`the large red star`), and classes of which nothing is in it. */
   absentPhrases: readonly string[]
   absentCategories: readonly string[]

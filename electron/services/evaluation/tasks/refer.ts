@@ -18,7 +18,8 @@ import { sample } from '../seeded.ts'
 const Box = z.tuple([z.number(), z.number(), z.number(), z.number()])
 const Answer = z.object({ phrase: z.string(), box: Box.nullable(), confidence: z.number() })
 const Row = z.object({
-  answers: z.array(Answer.extend({ object: z.int() })),
+  /** One for each of the image's references, in their order. */
+  answers: z.array(Answer),
   /** Phrases that name nothing in the image. */
   absent: z.array(Answer),
 })
@@ -38,7 +39,7 @@ const absentOf = (image: EvaluationImage, options: EvaluationOptions) =>
 export const refer: EvaluationTask<Row> = {
   parse: (value) => Row.parse(value),
   relevant: ['absent', 'seed'],
-  questions: (image) => image.objects.reduce((sum, { phrases }) => sum + phrases.length, 0),
+  questions: (image) => image.references.length,
   async ask(image, { image: picture, run }, options) {
     const locate = async (phrase: string): Promise<z.infer<typeof Answer>> => {
       const answer = await run({ kind: 'locate', image: picture, phrase, all: false })
@@ -47,8 +48,7 @@ export const refer: EvaluationTask<Row> = {
       return { phrase, box: box as z.infer<typeof Box> | null, confidence: first?.confidence ?? 0 }
     }
     const row: Row = { answers: [], absent: [] }
-    for (const [object, { phrases }] of image.objects.entries())
-      for (const phrase of phrases) row.answers.push({ ...(await locate(phrase)), object })
+    for (const { phrase } of image.references) row.answers.push(await locate(phrase))
     for (const phrase of absentOf(image, options)) row.absent.push(await locate(phrase))
     return row
   },
@@ -59,8 +59,8 @@ export const refer: EvaluationTask<Row> = {
     const absent: number[] = []
     for (const { image, row } of rows) {
       absent.push(...row.absent.map(({ confidence }) => confidence))
-      for (const { phrase, box, confidence, object } of row.answers) {
-        const truth = image.objects[object]!.bboxXywh
+      for (const [place, { phrase, box, confidence }] of row.answers.entries()) {
+        const truth = image.references[place]!.bboxXywh
         const iou = box === null ? null : iouXywh(box as Xywh, truth)
         ious.push(iou)
         confidences.push(confidence)
