@@ -47,6 +47,8 @@ export class EngineHost {
   #info: EngineInfo | null = null
   #loading = false
   #loadWanted = false
+  /** The engine died where a graphics card may have been at work: the processor alone, until a model is loaded again. */
+  #cpuOnly = false
   /** Why nothing can run until a model is loaded again. */
   #failure: AppError | null = null
   #current: EngineJob | null = null
@@ -89,6 +91,7 @@ export class EngineHost {
   load(model: EngineModel): void {
     this.#model = model
     this.#failure = null
+    this.#cpuOnly = false
     this.#loadWanted = true
     this.#budget.reset()
     this.#setState({ ...emptyState, status: 'loading', modelName: model.name, note: `Loading ${model.name}…` })
@@ -201,7 +204,8 @@ export class EngineHost {
     this.#loading = true
     this.#info = null
     this.#setState({ status: 'loading', note: `Loading ${model.name}…`, progress: null })
-    const { modelDir, checkpointDir, provider = 'auto', cacheDir = null, limits } = model
+    const { modelDir, checkpointDir, cacheDir = null, limits } = model
+    const provider = this.#cpuOnly ? 'cpu' : (model.provider ?? 'auto')
     this.#channel.send({ type: 'load', modelDir, checkpointDir, provider, cacheDir, ...(limits ? { limits } : {}) })
     this.#channel.expectWithin(this.#options.loadDeadlineMs)
   }
@@ -285,6 +289,8 @@ export class EngineHost {
   #onExit(reason: string, killedFor: AppError | null): void {
     this.#apart.close()
     const job = this.#current
+    const provider = this.#info?.provider ?? this.#model?.provider
+    const onDevice = provider !== undefined && provider !== 'cpu'
     this.#loadWanted = this.#model !== null && (this.#loadWanted || this.#loading || this.#info !== null)
     this.#current = null
     this.#info = null
@@ -296,6 +302,10 @@ export class EngineHost {
       return
     }
     this.#options.onLog?.('error', `The engine process stopped ${reason}`)
+    if (onDevice && !this.#cpuOnly) {
+      this.#cpuOnly = true
+      this.#options.onLog?.('warn', 'A graphics card may be the cause: the CPU goes on until the model is loaded again')
+    }
     const error = killedFor ?? new AppError('ENGINE_CRASHED', `The model process stopped unexpectedly ${reason}.`)
     if (job?.cancelled) job.reject(cancelledError())
     else if (job?.priority === 'background' && job.attempts++ === 0) this.#requeue(job)

@@ -172,8 +172,7 @@ function feedsOf(
       if (kind === 'map') return [name, maps[`region_map.${place}`]!]
       const dims = shape.map(lengthOf)
       const count = dims.reduce((a, b) => a * b, 1)
-      if (type === 'int64')
-        return [name, integers(new Array(count).fill(name === 'position_ids' ? SIZES.P! : 0), ...dims)]
+      if (type === 'int64') return [name, integers(new Array(count).fill(0), ...dims)]
       const numbers = noise(count, index + 1)
       return [name, floats(kind === 'boxes_cxcywh' ? numbers.map((x) => 0.5 + 0.2 * x) : numbers, ...dims)]
     }),

@@ -144,6 +144,21 @@ describe('engine host', () => {
     expect((await host.run(ask('alive'))).text).toContain('alive')
   })
 
+  it('leaves a graphics card alone after a crash, until a model is loaded again', async () => {
+    const warnings: string[] = []
+    const webgpu = { ...model, provider: 'webgpu' as const }
+    start({ onLog: (level, message) => level === 'warn' && warnings.push(message) }).load(webgpu)
+    await host.run(ask('warm'))
+    expect(host.state().provider).toBe('webgpu')
+    expect(await code(host.run(ask('crash')))).toBe('ENGINE_CRASHED')
+    expect((await host.run(ask('alive'))).text).toContain('alive')
+    expect(host.state().provider).toBe('cpu')
+    expect(warnings).toEqual([expect.stringContaining('graphics card')])
+    host.load(webgpu)
+    await host.run(ask('again'))
+    expect(host.state().provider).toBe('webgpu')
+  })
+
   it('tries background work once more after a crash, a person’s not', async () => {
     start().load(model)
     await until(() => host.state().status === 'ready')

@@ -15,6 +15,7 @@ const port = parentPort()
 const send = (event: EngineEvent) => port.send(event)
 const cancelled = new Set<number>()
 let loads = 0
+let helpWanted = 0
 
 /** Regions of every image: a circle, a star, a square, and one under a pixel wide. */
 const REGIONS = [
@@ -42,7 +43,13 @@ port.onMessage((raw) => {
       send({ type: 'loading', done: 0.5, total: 1, note: 'Loading the model' })
       return send({
         type: 'ready',
-        info: { name: 'scripted', modelHash: 'a'.repeat(64), provider: 'cpu', maxRegions: 100, scoreThreshold: 0.15 },
+        info: {
+          name: 'scripted',
+          modelHash: 'a'.repeat(64),
+          provider: request.provider === 'webgpu' ? 'webgpu' : 'cpu',
+          maxRegions: 100,
+          scoreThreshold: 0.15,
+        },
       })
     case 'cancel':
       cancelled.add(request.taskId)
@@ -59,11 +66,26 @@ port.onMessage((raw) => {
         taskId: request.taskId,
         result: { ok: true, problems: [], modelHash: 'a'.repeat(64) },
       })
-    case 'test':
     case 'apart':
+      if (request.job.modelDir.includes('crash')) process.kill(process.pid, 'SIGSEGV')
+      send({ type: 'copying', taskId: request.taskId, done: 0.5, total: 1, note: 'half-way' })
+      if (request.job.modelDir.includes('hang')) hang()
+      if (request.job.modelDir.includes('refuse')) {
+        const error = { code: 'DISK_FULL' as const, message: 'the disk is full' }
+        return send({ type: 'failed', taskId: request.taskId, error })
+      }
+      return send({ type: 'result', taskId: request.taskId, result: { done: request.job.modelDir } })
+    case 'test': // hands the job on and tells what came of it
+      helpWanted = request.taskId
+      return send({
+        type: 'help',
+        helpId: 1,
+        job: { kind: 'probe', modelDir: request.modelDir, provider: 'webgpu', all: true },
+      })
     case 'helped':
+      return send({ type: 'result', taskId: helpWanted, result: { result: request.result, failure: request.failure } })
     case 'helping':
-      return
+      return send({ type: 'copying', taskId: helpWanted, done: request.done, total: 1, note: request.note })
     default:
       request satisfies never
   }
@@ -72,7 +94,7 @@ port.onMessage((raw) => {
 async function run(taskId: number, task: EngineTask): Promise<void> {
   const text = task.kind === 'ask' ? task.question : task.kind === 'locate' ? task.phrase : ''
   if (text === 'crash') process.kill(process.pid, 'SIGKILL')
-  if (text === 'hang') while (true) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+  if (text === 'hang') hang()
   if (text === 'refuse') {
     return send({
       type: 'failed',
@@ -91,6 +113,11 @@ async function run(taskId: number, task: EngineTask): Promise<void> {
   if (task.kind === 'propose' || task.kind === 'caption') await sleep(30)
   if (stopped(taskId)) return
   send({ type: 'result', taskId, result: await resultOf(taskId, task) })
+}
+
+/** As native code does: nothing reaches this process any more but a kill. */
+function hang(): never {
+  while (true) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
 }
 
 function stopped(taskId: number): boolean {

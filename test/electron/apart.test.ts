@@ -1,0 +1,66 @@
+/** Jobs that may crash, hang or fail, done by real processes of their own on the engine's behalf. */
+import { afterEach, describe, expect, it } from 'vitest'
+import { childProcessStarter } from '../../electron/engine/childProcessStarter.ts'
+import { EngineHost, type EngineHostOptions } from '../../electron/engine/engineHost.ts'
+import { codeOf } from './support.ts'
+
+const entry = new URL('../support/scriptedEngine.ts', import.meta.url).pathname
+const model = (name: string) => ({ name, modelDir: `/models/${name}`, checkpointDir: null })
+
+let host: EngineHost
+let started = 0
+function start(options: Partial<EngineHostOptions> = {}): EngineHost {
+  const starter = childProcessStarter({ entry })
+  started = 0
+  host = new EngineHost({
+    starter: () => {
+      started++
+      return starter()
+    },
+    ...options,
+  })
+  return host
+}
+afterEach(() => host.close())
+
+describe('a job apart', () => {
+  it('is done by another process, and told as it goes', async () => {
+    const notes: string[] = []
+    const result = await start().test(model('fine'), { onProgress: ({ note }) => notes.push(note) })
+    expect(result).toEqual({ result: { done: '/models/fine' }, failure: null })
+    expect(notes).toEqual(['half-way'])
+    expect(started).toBe(2)
+  })
+
+  it('that crashes takes nothing with it and leaves its reason', async () => {
+    start().load(model('loaded'))
+    expect(await host.test(model('crash'))).toMatchObject({
+      failure: { code: 'ENGINE_CRASHED', message: expect.stringContaining('SIGSEGV') },
+    })
+    expect(host.state().status).toBe('ready')
+  })
+
+  it('that hangs is killed after its silence', async () => {
+    expect(await start({ apartDeadlineMs: 600 }).test(model('hang'))).toMatchObject({
+      failure: { code: 'ENGINE_FAULT', message: expect.stringMatching(/no answer for 1 s \(half-way\)/) },
+    })
+  })
+
+  it('that fails says so in its own words', async () => {
+    expect(await start().test(model('refuse'))).toMatchObject({
+      failure: { code: 'DISK_FULL', message: 'the disk is full' },
+    })
+  })
+
+  it('ends with the one who wants it no more', async () => {
+    const controller = new AbortController()
+    const options = { signal: controller.signal, onProgress: () => controller.abort() }
+    expect(await codeOf(start({ cancelGraceMs: 60_000 }).test(model('hang'), options))).toBe('CANCELLED')
+    expect(await host.test(model('fine'))).toMatchObject({ failure: null })
+  })
+
+  it('ends with the application', async () => {
+    const waiting = codeOf(start().test(model('hang'), { onProgress: () => host.close() }))
+    expect(await waiting).toBe('CANCELLED')
+  })
+})

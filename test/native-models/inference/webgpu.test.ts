@@ -1,0 +1,95 @@
+/** The engine on WebGPU beside the same engine on the processor, where a driver is: a software one (Mesa 25's lavapipe) will do. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
+import { GromaEngine } from '../../../native-models/inference/engine.ts'
+import { type Placement, placementOf } from '../../../native-models/inference/placement.ts'
+import { tryProvider } from '../../../native-models/inference/probe.ts'
+import type { TraceTensor } from '../../../native-models/inference/trace.ts'
+import { webgpuMissing } from '../../support/webgpuDriver.ts'
+import { makeTinyModel, testPicture } from '../builders/tinyModel.ts'
+
+const missing = webgpuMissing()
+const onWebgpu = (half = false): Placement =>
+  Object.fromEntries(
+    GRAPHS.map((graph) => [graph, { provider: 'webgpu' as const, half: half && graph === 'vision-encoder' }]),
+  )
+
+describe.skipIf(missing !== null)(missing === null ? 'on WebGPU' : `on WebGPU (skipped: ${missing})`, () => {
+  let tiny: Awaited<ReturnType<typeof makeTinyModel>>
+  beforeAll(async () => {
+    tiny = await makeTinyModel()
+  })
+  afterAll(() => tiny.remove())
+
+  async function answer(placement: Placement, warnings: string[] = []) {
+    const engine = await GromaEngine.open(tiny.engine, {
+      threads: 1,
+      placement,
+      onWarning: (message) => warnings.push(message),
+    })
+    try {
+      const { case: found, tensors } = await engine.trace(testPicture(), {
+        query: '[grounding] What?',
+        maxNewTokens: 6,
+      })
+      return { provider: engine.info.provider, found, tensors }
+    } finally {
+      await engine.close()
+    }
+  }
+  const relativeError = (a: TraceTensor, b: TraceTensor): number => {
+    const scale = Math.max(...Array.from(a.data, Math.abs))
+    return Math.max(...Array.from(a.data, (value, i) => Math.abs(value - b.data[i]!) / scale))
+  }
+
+  it('sees and says the same as on the processor', async () => {
+    const warnings: string[] = []
+    const [cpu, gpu] = [await answer({}), await answer(onWebgpu(), warnings)]
+    expect(warnings).toEqual([])
+    expect([cpu.provider, gpu.provider]).toEqual(['cpu', 'webgpu'])
+    expect(gpu.found.output_ids).toEqual(cpu.found.output_ids)
+    for (const [name, tensor] of Object.entries(cpu.tensors))
+      expect(relativeError(tensor, gpu.tensors[name]!), name).toBeLessThan(1e-3)
+    for (const [row, box] of cpu.found.selected_cxcywh.entries())
+      for (const [i, place] of box.entries())
+        expect(Math.abs(place - gpu.found.selected_cxcywh[row]![i]!)).toBeLessThan(1e-3)
+  })
+
+  it('sees nearly the same in float16', async () => {
+    const [cpu, gpu] = [await answer({}), await answer(onWebgpu(true))]
+    expect(relativeError(cpu.tensors.image_tokens!, gpu.tensors.image_tokens!)).toBeLessThan(3e-2)
+  })
+
+  it('finds every graph of the model right in a trial', async () => {
+    const trial = await tryProvider({
+      provider: 'webgpu',
+      modelDir: tiny.engine,
+      threads: 1,
+      all: true,
+      onStep: () => {},
+    })
+    expect(trial.refusal).toBeNull()
+    expect(trial.graphs.map(({ refusal }) => refusal).filter((reason) => reason !== null)).toEqual([])
+    expect(Object.keys(placementOf(trial, { always: true }))).toEqual([...GRAPHS])
+  })
+})
+
+describe('a device that is not there', () => {
+  it('is told once, and the processor goes on', async () => {
+    const tiny = await makeTinyModel()
+    const warnings: string[] = []
+    // No CUDA library lies here, or no card: where both do, it simply works.
+    const placement: Placement = Object.fromEntries(GRAPHS.map((graph) => [graph, { provider: 'cuda', half: false }]))
+    const engine = await GromaEngine.open(tiny.engine, {
+      threads: 1,
+      placement,
+      onWarning: (text) => warnings.push(text),
+    })
+    const { proposals } = await engine.perceive(testPicture(), { key: 'k' })
+    expect(proposals.scores.every(Number.isFinite)).toBe(true)
+    expect(warnings.length).toBeLessThanOrEqual(1)
+    if (warnings.length > 0) expect(warnings[0]).toMatch(/^cuda failed at vision-encoder: .*the CPU goes on/s)
+    await engine.close()
+    await tiny.remove()
+  })
+})
