@@ -64,6 +64,7 @@ export async function measureAgreement(
 
 /** Everything of an answer that a person sees: its words, and the boxes at each place. */
 function written({ text, spans }: GroundedAnswer): string {
-  const boxes = ({ boxCxcywh }: GroundedAnswer['regions'][number]) => boxCxcywh.map((value) => value.toFixed(4)).join(',')
+  const boxes = ({ boxCxcywh }: GroundedAnswer['regions'][number]) =>
+    boxCxcywh.map((value) => value.toFixed(4)).join(',')
   return `${text} ${spans.map((span) => `${span.start}-${span.end}[${span.regions.map((r) => boxes(r as never)).join(' ')}]`).join(' ')}`
 }
