@@ -4,6 +4,7 @@ import type { Figure } from './figure.ts'
 export const figures = {
   decode: async () => (await import('./figures/decode.ts')).decode,
   prefill: async () => (await import('./figures/prefill.ts')).prefill,
+  perceive: async () => (await import('./figures/perceive.ts')).perceive,
   'second-question': async () => (await import('./figures/secondQuestion.ts')).secondQuestion,
   'captions-20': async () => (await import('./figures/captions20.ts')).captions20,
   convert: async () => (await import('./figures/convert.ts')).convert,
