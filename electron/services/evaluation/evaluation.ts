@@ -90,7 +90,9 @@ export async function runEvaluation(
 
   async function measure(image: EvaluationImage, asked: string): Promise<KeptLine> {
     const picture = { path: image.path, key: `${image.path}|${asked}`, resize: input.options.resize }
-    const run: Asker['run'] = (question) => engine.run(question, { signal, note: `Measuring on ${image.fileName}` })
+    const note = `Measuring on ${image.fileName}`
+    // In the background: a crash of the engine's process is answered with a second try.
+    const run: Asker['run'] = (question) => engine.run(question, { signal, note, priority: 'background' })
     try {
       if (asked === '') throw new AppError('NOT_FOUND', `there is no file ${image.path}`)
       return { image: image.id, asked, row: await task.ask(image, { image: picture, run }, input.options) }
