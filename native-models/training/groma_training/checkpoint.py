@@ -40,7 +40,15 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def read_config(folder: Path, tensors: dict[str, torch.Tensor]) -> GromaConfig:
-    c = json.loads((folder / "config.json").read_text())
+    return parse_config(
+        json.loads((folder / "config.json").read_text()),
+        tensors["region_encoder.mlvl_fuse.fuse_convs.0.conv.weight"].shape[0],
+        tensors["region_encoder.roi_align.flatten_linear.weight"].shape[0],
+    )
+
+
+def parse_config(c: dict, region_channels: int = 1024, region_width: int = 1024) -> GromaConfig:
+    """A config.json as the authors' tools write it; the region encoder's widths are not in it."""
     p = c["perceiver_cfg"]
     extra = {k: c[k] for k in ("nms_thres", "box_score_thres", "max_region_num", "num_new_token") if k in c}
     return GromaConfig(
@@ -48,8 +56,8 @@ def read_config(folder: Path, tensors: dict[str, torch.Tensor]) -> GromaConfig:
         proposer=_pick(ProposerConfig, p["ddetr_cfg"]),
         llm=_pick(LanguageConfig, c["llm_cfg"]),
         vis_output_layer=p.get("vis_output_layer", -1),
-        region_channels=tensors["region_encoder.mlvl_fuse.fuse_convs.0.conv.weight"].shape[0],
-        region_width=tensors["region_encoder.roi_align.flatten_linear.weight"].shape[0],
+        region_channels=region_channels,
+        region_width=region_width,
         source=c,
         **extra,
     )
@@ -106,12 +114,19 @@ def config_json(cfg: GromaConfig) -> dict:
     }
 
 
-def write(model: Groma, folder: Path | str, tokenizer_files: Path | str) -> None:
-    """float16 safetensors, config.json and the tokenizer's files."""
+TOKENIZER_FILES = ("tokenizer.model", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json",
+                   "preprocessor_config.json", "generation_config.json")  # fmt: skip
+
+
+def write(model: Groma, folder: Path | str, tokenizer_files: Path | str, weights: dict | None = None) -> None:
+    """float16 safetensors, config.json and the tokenizer's files.
+
+    weights: the model's tensors where it does not hold them whole itself (sharded training).
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
-    for k, v in model.state_dict().items():
+    for k, v in (weights or model.state_dict()).items():
         for a in ALIASES:
             if k.startswith(DETR + a):
                 k = k.replace(DETR, f"{DETR}decoder.")
@@ -122,5 +137,6 @@ def write(model: Groma, folder: Path | str, tokenizer_files: Path | str) -> None
     temp.chmod(0o644)
     temp.replace(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config_json(model.cfg), indent=2, sort_keys=True) + "\n")
-    for f in Path(tokenizer_files).iterdir():
-        (folder / f.name).write_bytes(f.read_bytes())
+    for name in TOKENIZER_FILES:
+        if (f := Path(tokenizer_files) / name).exists():
+            (folder / name).write_bytes(f.read_bytes())

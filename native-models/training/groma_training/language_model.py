@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Block(nn.Module):
 class Llama(nn.Module):
     def __init__(self, c: LanguageConfig):
         super().__init__()
-        self.cfg = c
+        self.cfg, self.checkpointing = c, False  # checkpointing: layers are recomputed in the backward pass
         self.model = nn.Module()
         self.model.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
         self.model.layers = nn.ModuleList(Block(c) for _ in range(c.num_hidden_layers))
@@ -113,9 +114,11 @@ class Llama(nn.Module):
         cos, sin = rotary(positions, x.shape[-1] // self.cfg.num_attention_heads)
         cache, states, seen = [], [], {}
         for i, layer in enumerate(self.model.layers):
-            x, kv, probe = layer(
-                x, cos, sin, mask, None if past is None else past[i], (probes or {}).get(i)
-            )
+            given = (x, cos, sin, mask, None if past is None else past[i], (probes or {}).get(i))
+            if self.checkpointing and torch.is_grad_enabled():
+                x, kv, probe = checkpoint(layer, *given, use_reentrant=False)
+            else:
+                x, kv, probe = layer(*given)
             cache.append(kv)
             states.append(x)
             if probe is not None:

@@ -1,4 +1,5 @@
-"""`python -m groma_training.train --phase 0|1a|1b|1c|2|2b|3|3b|4|5a|5b --out DIR --steps N [--seed S]`.
+"""A stage of the recipe: `python -m groma_training.train --config X.yaml [--steps N]` (recipe/run.py), or
+a phase of the demo model: `python -m groma_training.train --phase 0|1a|1b|1c|2|2b|3|3b|4|5a|5b --out DIR --steps N [--seed S]`.
 
 Each phase starts from the one before it in DIR, resumes where it stopped (the same seed and steps end in
 the same weights, bit for bit, on the same machine), and ends by exporting DIR/checkpoint in the authors'
@@ -13,6 +14,8 @@ from pathlib import Path
 import torch
 
 from . import checkpoint, demo, make_tokenizer, phase0, phase1, phase2, phase3, phase4, phase5
+from .recipe.config import load as load_stage
+from .recipe.run import run as run_stage
 from .schedule import load
 
 BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt",
@@ -23,14 +26,22 @@ SEEDS = 100_000  # training draws from seeds under this; samples and evaluation 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--phase", choices=["0", *BEFORE, "export"], required=True)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--steps", type=int, default=500)
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="a stage's YAML file")
+    what.add_argument("--phase", choices=["0", *BEFORE, "export"])
+    p.add_argument("--out", type=Path, help="folder of states and checkpoint; a stage's file names its own")
+    p.add_argument("--steps", type=int, help="updates of the weights (phases: 500)")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--from", dest="start", help="start from this file in OUT instead of the phase before")
     a = p.parse_args()
-    assert a.seed < SEEDS - 20
+    if a.config:
+        changes = {"steps": a.steps} if a.steps else {}
+        run_stage(load_stage(a.config, **changes | ({"out": str(a.out.resolve())} if a.out else {})))
+        return
+    if not a.out or not 0 < a.seed < SEEDS - 20:
+        p.error(f"a phase needs --out, and a seed between 1 and {SEEDS - 21}")
+    a.steps = a.steps or 500
     torch.set_num_threads(a.threads)
     a.out.mkdir(parents=True, exist_ok=True)
     if not (a.out / "tokenizer" / "tokenizer.model").exists():
