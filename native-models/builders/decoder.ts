@@ -112,15 +112,21 @@ export async function buildDecoder(
     lengthOf('new_length', embeds, 1),
   )
   const tableShape = [llm.maxPositions, llm.headSize / 2]
-  const tables = async (path: string, scale: number): Promise<RotaryTables> => {
-    const { cos, sin } = rotaryTables(llm, scale)
-    return { cos: await g.floats(`${path}/cos`, cos, tableShape), sin: await g.floats(`${path}/sin`, sin, tableShape) }
+  const { cos, sin } = rotaryTables(llm)
+  const rotary: RotaryTables = {
+    cos: await g.floats(`${at}/rotary/cos`, cos, tableShape),
+    sin: await g.floats(`${at}/rotary/sin`, sin, tableShape),
+  }
+  const scale = g.scalar(1 / Math.sqrt(llm.headSize)) // onnxruntime multiplies constants when it loads the graph
+  const scaledRotary: RotaryTables = {
+    cos: mul(g, `${at}/scaled_rotary/cos`, rotary.cos, scale),
+    sin: mul(g, `${at}/scaled_rotary/sin`, rotary.sin, scale),
   }
   const run: Run = {
     llm,
     formats,
-    rotary: await tables(`${at}/rotary`, 1),
-    scaledRotary: await tables(`${at}/scaled_rotary`, 1 / Math.sqrt(llm.headSize)),
+    rotary,
+    scaledRotary,
     positions,
     bias: groups === llm.headCount ? bias : unsqueeze(g, `${at}/bias`, bias, 2),
     queryShape: shapeOf('query_shape', llm.headCount),
@@ -222,7 +228,7 @@ async function selfAttention(
     expected: [lengths[i]!, hiddenSize],
   }))
   const weight = own.stacked(...projections)
-  const qkv = await linear(g, `${at}/attn/qkv_proj`, normed, { weight }, run.formats.layers)
+  const qkv = await linear(g, `${at}/attn/qkv_proj`, normed, { weight }, run.formats.qkv)
   const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, ...lengths)
 
   const perHead = (name: string, rows: Value, shape: Value) =>
@@ -276,14 +282,14 @@ async function feedForward(g: GraphBuilder, at: string, normed: Value, weights: 
   return linear(g, `${at}/down_proj`, gated, down, formats.layers)
 }
 
-/** scale * cos and sin of position * theta^(-2i / d): [maxPositions, d / 2], angles rounded to float32 as torch does. */
-function rotaryTables({ maxPositions, headSize, ropeTheta }: Llm, scale: number) {
+/** cos and sin of position * theta^(-2i / d): [maxPositions, d / 2], angles rounded to float32 as torch does. */
+function rotaryTables({ maxPositions, headSize, ropeTheta }: Llm): { cos: Float32Array; sin: Float32Array } {
   const half = headSize / 2
   const frequencies = Array.from({ length: half }, (_, i) =>
     Math.fround(1 / Math.fround(ropeTheta ** ((2 * i) / headSize))),
   )
   const angle = (index: number) => Math.fround(Math.floor(index / half) * frequencies[index % half]!)
   const table = (wave: (angle: number) => number) =>
-    Float32Array.from({ length: maxPositions * half }, (_, index) => scale * wave(angle(index)))
+    Float32Array.from({ length: maxPositions * half }, (_, index) => wave(angle(index)))
   return { cos: table(Math.cos), sin: table(Math.sin) }
 }
