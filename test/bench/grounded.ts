@@ -6,8 +6,9 @@
  * An id of the demo model serves as the same id of the large one: any will do where weights are random.
  */
 
-import { promptParts, queries, trusted } from '../../native-models/groma/prompt.ts'
+import { promptParts, type Query, queries, trusted } from '../../native-models/groma/prompt.ts'
 import type { SpecialTokens } from '../../native-models/groma/specialTokens.ts'
+import type { GroundedAnswer } from '../../native-models/inference/answers.ts'
 import { AnswerDrafter, DraftRecord } from '../../native-models/inference/draft.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
 import { type GenerateFigures, generate } from '../../native-models/inference/generate.ts'
@@ -17,8 +18,9 @@ import { splitPrompt } from '../../native-models/inference/promptEmbedding.ts'
 import { type GromaTokenizer, loadTokenizer } from '../../native-models/preprocess/tokenizer.ts'
 import { scene } from './picture.ts'
 
-/** Questions that one image is asked, the authors' own wording. */
-const QUESTIONS = ['Give me a concise description of the image.', 'Describe the image in detail.']
+/** One image is described, then asked for things of a kind, in the authors' own wording. */
+const DESCRIPTION = 'Give me a concise description of the image.'
+const KINDS = ['circle', 'star', 'hexagon']
 
 export interface Talk {
   /** The image, and with it the regions, that the question is about. */
@@ -40,19 +42,20 @@ export async function groundedTalks(
   for (let k = 0; k < sceneCount; k++) {
     const topic = `scene ${k}`
     const perception = await engine.perceive(await scene(k), { key: topic })
-    for (const question of QUESTIONS) {
-      const { outputIds } = await engine.ask(perception, { question, grounded: true })
-      talks.push({ topic, question: questionIds(tokenizer, question), answer: outputIds })
-    }
+    const keep = (query: Query, { outputIds }: GroundedAnswer) =>
+      talks.push({ topic, question: questionIds(tokenizer, query), answer: outputIds })
+    keep(
+      [trusted('[grounding]'), ...queries.plainQuestion(DESCRIPTION)],
+      await engine.ask(perception, { question: DESCRIPTION, grounded: true }),
+    )
+    for (const phrase of KINDS) keep(queries.locateAll(phrase), await engine.locate(perception, { phrase, all: true }))
   }
   await engine.close()
   return { talks, tokens: tokenizer.tokens }
 }
 
-function questionIds(tokenizer: GromaTokenizer, question: string): readonly number[] {
-  const parts = promptParts([trusted('[grounding]'), ...queries.plainQuestion(question)])
-  return splitPrompt(tokenizer.encodeParts(parts), tokenizer.tokens).tail
-}
+const questionIds = (tokenizer: GromaTokenizer, query: Query): readonly number[] =>
+  splitPrompt(tokenizer.encodeParts(promptParts(query)), tokenizer.tokens).tail
 
 /** Writes talks with a large model, several tokens a pass where that pays. Resolves to what each took. */
 export class GroundedWriter {

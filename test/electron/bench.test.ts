@@ -82,7 +82,7 @@ describe('grounded text', () => {
     const demo = join(folder, 'demo')
     await convertCheckpoint(demoCheckpoint, demo)
     const { talks, tokens } = await groundedTalks(demo, 1)
-    expect(talks).toHaveLength(2)
+    expect(talks).toHaveLength(4)
     const model = await loadModel(demo, { threads: 1 })
     const prompt = await model.language.extend(null, model.language.embed([1, 2, 3, 4, 5, 6, 7, 8]))
     const writer = new GroundedWriter(model.language, prompt, tokens)

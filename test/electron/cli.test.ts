@@ -295,7 +295,6 @@ describe('annotate', () => {
   })
 
   it.each([
-    { task: 'propose', into: 'file' },
     { task: 'describe', into: 'file' },
     { task: 'caption', into: 'project' },
   ])('gives the same whether images are worked on one by one or side by side: $task', async ({ task, into }) => {
