@@ -7,7 +7,7 @@
 const DROPPED = new Set(["''", "'", '``', '`', '.', '?', '!', ',', ':', '-', '--', '...', ';'])
 
 const TITLES =
-  'mr|mrs|ms|dr|prof|rev|gen|sen|rep|gov|sgt|capt|lt|col|st|ave|blvd|rd|dept|ft|mt|inc|co|corp|ltd|bros|vs|jr|sr|etc|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec'
+  'mr|mrs|ms|dr|prof|rev|gen|sen|rep|gov|sgt|capt|lt|col|st|ave|blvd|rd|dept|ft|mt|inc|co|corp|ltd|bros|vs|jr|sr|etc|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|al'
 const SUFFIX = "'(?:s|re|ve|ll|d|m)(?![\\p{L}\\p{N}])"
 const ALNUM = '[\\p{L}\\p{N}_]'
 
@@ -32,7 +32,7 @@ const rules: { pattern: RegExp; before?: RegExp; tokens?: (match: string) => str
   },
   { pattern: /(?:\p{L}\.){2,}/uy },
   { pattern: /\p{L}\.(?=\s|$)/uy },
-  { pattern: new RegExp(`(?:${TITLES}|no(?=\\.\\s*\\d))\\.(?=[\\s,]|$)`, 'uy') },
+  { pattern: new RegExp(`(?:${TITLES}|no(?=\\.\\s*\\d))\\.(?=[\\s,;:)\\]]|$)`, 'uy') },
   { pattern: /\d+ \d+\/\d+/uy, tokens: (match) => [match.replace(' ', '\u00a0')] }, // 5 1/2 is one number
   { pattern: /[-+]?\.\d+|[-+]\d+(?:[.,]\d+)*/uy, before: /(?:^|\s)$/u },
   { pattern: new RegExp(ALNUM, 'uy') }, // a word: see wordEnd
