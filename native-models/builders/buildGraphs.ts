@@ -18,7 +18,7 @@ import {
 import type { PartialModel } from './partialModel.ts'
 import { buildProposalHead } from './proposalHead.ts'
 import { buildRegionHead } from './regionHead.ts'
-import { buildRegionMaps, REGION_LEVEL_SCALES } from './regionMaps.ts'
+import { buildRegionMaps } from './regionMaps.ts'
 import { buildVisionEncoder, neededStates } from './visionEncoder.ts'
 import type { Weights } from './weights.ts'
 
@@ -49,7 +49,7 @@ export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts>
 
 /** Writes the graphs that look at pixels. */
 export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
-  const { weights, config, imageSize, side } = job
+  const { weights, config, imageSize, side, precision } = job
   const hiddenStates = await writeVisionEncoder(job)
   await writeGraph(job, 'proposal-head', async (g) => {
     const queries = config.detector.proposalCount
@@ -70,27 +70,20 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
   })
   const regions = weights.at('region_encoder')
   let channels = 0
+  let headPrecision = precision.vision
   await writeGraph(job, 'region-maps', async (g) => {
-    const built = await buildRegionMaps(g, regions, shape)
+    const built = await buildRegionMaps(g, regions, shape, precision.vision)
     channels = built.channels
-    const mapShape = (level: number) => {
-      const length = side * REGION_LEVEL_SCALES[level]!
-      return [length, channels, length]
-    }
-    return Object.fromEntries(
-      built.maps.map((value, level) => [`region_map.${level}`, { value, shape: mapShape(level) }]),
-    )
+    headPrecision = built.precision
+    const outputs = built.maps.map((value, level) => [`region_map.${level}`, { value, shape: built.shapes[level]! }])
+    return Object.fromEntries(outputs)
   })
   let bins = 0
   await writeGraph(job, 'region-head', async (g) => {
     const { patchSize } = config.vision
-    const built = await buildRegionHead(g, regions, {
-      side,
-      patchSize,
-      imageSize,
-      channels,
-      hiddenSize: config.llm.hiddenSize,
-    })
+    const hiddenSize = config.llm.hiddenSize
+    const sizes = { side, patchSize, imageSize, channels, hiddenSize }
+    const built = await buildRegionHead(g, regions, sizes, headPrecision)
     bins = built.bins
     return { region_tokens: { value: built.tokens, shape: ['N', config.llm.hiddenSize] } }
   })
@@ -99,10 +92,16 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
 
 /** The graph whose outputs the later graphs need, and another over the same weights with all hidden states. */
 async function writeVisionEncoder(job: Job): Promise<number[]> {
-  const { config, weights, side, imageSize, partial } = job
+  const { config, weights, side, imageSize, partial, precision } = job
   const needed = neededStates(config.vision.layerCount, config.imageTokenLayer)
   await writeGraph(job, 'vision-encoder', async (g) => {
-    const states = await buildVisionEncoder(g, weights.at('perceiver.vis_encoder'), config.vision, imageSize)
+    const states = await buildVisionEncoder(
+      g,
+      weights.at('perceiver.vis_encoder'),
+      config.vision,
+      imageSize,
+      precision.vision,
+    )
     const shape = [1 + side * side, config.vision.hiddenSize]
     const outputs = (indices: readonly number[]) =>
       Object.fromEntries(indices.map((k) => [`hidden_state.${k}`, { value: states[k]!, shape }]))

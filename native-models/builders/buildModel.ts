@@ -31,7 +31,7 @@ export interface ConvertProgress {
 const SPARE_BYTES = 16 << 20
 
 /** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
-const CONVERSION = 'conversion 2'
+const CONVERSION = 'conversion 3'
 
 /**
  * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is
@@ -167,12 +167,7 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
     if (found !== undefined) return found
     throw new GromaError('INPUT_INVALID', `${word} for the ${part} is not offered, only ${offered.join(', ')}`)
   }
-  const precision = {
-    llm: known('language model', LLM_PRECISIONS, llm),
-    vision: known('vision', VISION_PRECISIONS, vision),
-  }
-  if (precision.vision === 'fp32') return precision
-  throw new GromaError('INPUT_INVALID', `${vision} for vision is not supported yet, only fp32`)
+  return { llm: known('language model', LLM_PRECISIONS, llm), vision: known('vision', VISION_PRECISIONS, vision) }
 }
 
 /** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */

@@ -1,13 +1,21 @@
 import { GromaError } from '../errors.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
 import { add, conv, layerNorm, linear, mul, relu, reshape, split } from '../onnx/ops.ts'
+import type { Precision } from './modelFiles.ts'
+import { pooledFeatures } from './regionConvInt8.ts'
 import { REGION_LEVEL_SCALES } from './regionMaps.ts'
-import { roiAlign } from './roiAlign.ts'
+import { type RoiAlign, roiAlign, roiAlignChannelsLast } from './roiAlign.ts'
 import type { Weights } from './weights.ts'
 
 const EPSILON = 1e-5
 /** How much larger a map the authors' pooling scales assume than the maps are. */
 const SCALE_ODDITY = 2
+
+interface HeadLevel {
+  at: string
+  map: Value
+  align: RoiAlign
+}
 
 export interface RegionHeadShape {
   /** patches along the picture's side */
@@ -26,7 +34,7 @@ export interface RegionHeadShape {
  *  map.l -> RoIAlign 14x14 -> pconvs[l] 3x3 [N, C, 14, 14] --+ over l -> ReLU -> flatten -> flatten_linear --.
  *  boxes_cxcywh [N, 4] -> Linear -> ReLU -> LN -> Linear -> ReLU -> LN ------------------------------------ + -> updims
  * ```
- * Inputs `map.0`..`.2` [side * scale, C, side * scale] and `boxes_cxcywh` [N, 4] in 0..1.
+ * Inputs `map.0`..`.2` [side * scale, C, side * scale] ([side * scale, side * scale, C] in int8) and `boxes_cxcywh` [N, 4] in 0..1.
  * @returns tokens [N, H], and how many bins a region has along its side
  * @throws GromaError CHECKPOINT_INVALID when `flatten_linear` does not fit a square of the maps' channels
  */
@@ -34,6 +42,7 @@ export async function buildRegionHead(
   g: GraphBuilder,
   weights: Weights,
   shape: RegionHeadShape,
+  precision: Precision['vision'] = 'fp32',
 ): Promise<{ tokens: Value; bins: number }> {
   const { side, channels } = shape
   const roi = weights.at('roi_align')
@@ -45,21 +54,14 @@ export async function buildRegionHead(
   // the authors hand cxcywh to a function that reads x1, y1, x2, y2
   const corners = split(g, '/roi/corners', mul(g, '/roi/pixels', boxes, g.scalar(shape.imageSize)), 1, 1, 1, 1, 1)
 
-  let pooled: Value | undefined
-  for (const [level, scale] of REGION_LEVEL_SCALES.entries()) {
-    const at = `/roi/level.${level}`
+  const levels = REGION_LEVEL_SCALES.map((scale, level) => {
     const length = side * scale
-    const map = g.input(`map.${level}`, 'float32', [length, channels, length])
-    const stride = shape.patchSize / (scale * SCALE_ODDITY)
-    const aligned = await roiAlign(g, at, map, corners, { bins, length, channels, spatialScale: 1 / stride })
-    const convolved = await conv(g, `${at}/pconv`, aligned, {
-      ...roi.affine(`pconvs.${level}`, [channels, channels, 3, 3]),
-      padding: 1,
-    })
-    pooled = pooled === undefined ? convolved : add(g, `${at}/sum`, pooled, convolved)
-  }
-  const flat = reshape(g, '/roi/flatten', relu(g, '/roi', pooled!), -1, channels * bins * bins)
-  const features = await linear(g, '/roi/flatten_linear', flat, roi.affine('flatten_linear'))
+    const spatialScale = (scale * SCALE_ODDITY) / shape.patchSize
+    const dims = precision === 'int8' ? [length, length, channels] : [length, channels, length]
+    const map = g.input(`map.${level}`, 'float32', dims)
+    return { at: `/roi/level.${level}`, map, align: { bins, length, channels, spatialScale } }
+  })
+  const features = await (precision === 'int8' ? int8Features : floatFeatures)(g, roi, levels, corners)
 
   let position = boxes
   for (const [linearIndex, normIndex] of [
@@ -83,4 +85,42 @@ export async function buildRegionHead(
     ),
     bins,
   }
+}
+
+async function floatFeatures(
+  g: GraphBuilder,
+  roi: Weights,
+  levels: readonly HeadLevel[],
+  corners: readonly Value[],
+): Promise<Value> {
+  const { bins, channels } = levels[0]!.align
+  let pooled: Value | undefined
+  for (const [level, { at, map, align }] of levels.entries()) {
+    const aligned = await roiAlign(g, at, map, corners, align)
+    const convolved = await conv(g, `${at}/pconv`, aligned, {
+      ...roi.affine(`pconvs.${level}`, [channels, channels, 3, 3]),
+      padding: 1,
+    })
+    pooled = pooled === undefined ? convolved : add(g, `${at}/sum`, pooled, convolved)
+  }
+  const flat = reshape(g, '/roi/flatten', relu(g, '/roi', pooled!), -1, channels * bins * bins)
+  return linear(g, '/roi/flatten_linear', flat, roi.affine('flatten_linear'))
+}
+
+async function int8Features(
+  g: GraphBuilder,
+  roi: Weights,
+  levels: readonly HeadLevel[],
+  corners: readonly Value[],
+): Promise<Value> {
+  const pooled: Awaited<ReturnType<typeof roiAlignChannelsLast>>[] = []
+  for (const { at, map, align } of levels) pooled.push(await roiAlignChannelsLast(g, at, map, corners, align))
+  const { bins, channels } = levels[0]!.align
+  return pooledFeatures(g, roi, {
+    levels: pooled.map((level) => level.pooled),
+    rows: pooled.map((level) => level.rows),
+    columns: pooled.map((level) => level.columns),
+    bins,
+    channels,
+  })
 }

@@ -1,12 +1,23 @@
 import { ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
-import { concat, conv, groupNorm, relu, reshape, resizeAlignCorners, slice, split, transpose } from '../onnx/ops.ts'
+import { concat, groupNorm, linear, relu, reshape, resizeAlignCorners, slice, split, transpose } from '../onnx/ops.ts'
+import type { Precision } from './modelFiles.ts'
+import { firstRound } from './regionFirstRound.ts'
+import { buildInt8Rounds } from './regionMapsInt8.ts'
 import type { Weights } from './weights.ts'
 
 /** Levels of the region encoder, and how many times finer than the patches each one is: fixed by the authors' code. */
 export const REGION_LEVEL_SCALES = [4, 2, 1] as const
 const GROUPS = 64
 const EPSILON = 1e-5
+
+export interface RegionMaps {
+  maps: Value[]
+  shapes: (readonly number[])[]
+  channels: number
+  /** what the region head has to be */
+  precision: Precision['vision']
+}
 
 /**
  * The part of the region encoder that does not depend on any box: once per image (groma.md section 6).
@@ -15,45 +26,81 @@ const EPSILON = 1e-5
  *  five rounds of: exchange quarters of the channels with the neighbouring levels -> conv 3x3 -> GroupNorm -> ReLU
  * ```
  * The 1x1 convolution comes before the enlargement here, after it in the authors' code: both are linear and enlarging
- * keeps constants and the coordinate ramps, so that the result is the same at a sixteenth of the work.
+ * keeps constants and the coordinate ramps, so that the result is the same at a sixteenth of the work. The first round
+ * goes the same way (regionFirstRound.ts); the others may run in 8 bits (regionMapsInt8.ts).
  * Inputs `hidden_state.0`..`.2`: hidden_states[-3], [-2], [-1].
  * @param side patches along the picture's side
- * @returns one map [side * scale, C', side * scale] (row, channel, column) per level: the order that pooling wants
+ * @returns one map per level, L = side * scale, as the region head of the same precision wants it: [L, C', L] (row, channel,
+ * column) in fp32, [L, L, C'] in int8. Without any round there is nothing to do in int8.
  */
 export async function buildRegionMaps(
   g: GraphBuilder,
   weights: Weights,
   { side, width }: { side: number; width: number },
-): Promise<{ maps: Value[]; channels: number }> {
+  precision: Precision['vision'] = 'fp32',
+): Promise<RegionMaps> {
   const fuse = weights.at('mlvl_fuse')
   const channels = fuse.dim('input_conv.0.weight', 0)
-  const ramps = await g.floats('/regions/coordinates', coordinateRamps(side), [1, 2, side, side])
-
-  let maps: Value[] = []
-  for (const [level, scale] of REGION_LEVEL_SCALES.entries()) {
+  const ramps = await g.floats('/regions/coordinates', coordinateRamps(side), [side * side, 2])
+  const scales = REGION_LEVEL_SCALES
+  const projected: Value[] = [] // [P, C'] each
+  for (const level of scales.keys()) {
     const at = `/regions/level.${level}`
     const state = g.input(`hidden_state.${level}`, 'float32', [1 + side * side, width])
     const patches = slice(g, `${at}/patches`, state, 0, 1, 1 + side * side) // [P, C]
-    const map = reshape(g, `${at}/map`, transpose(g, `${at}/map`, patches, 1, 0), 1, width, side, side)
-    const placed = concat(g, `${at}/placed`, 1, map, ramps) // [1, C + 2, side, side]
-    const projected = await conv(
-      g,
-      `${at}/input_conv`,
-      placed,
-      fuse.affine(`input_conv.${level}`, [channels, width + 2, 1, 1]),
-    )
-    const length = side * scale
-    maps.push(scale === 1 ? projected : resizeAlignCorners(g, at, projected, [1, channels, length, length]))
+    const placed = concat(g, `${at}/placed`, 1, patches, ramps) // [P, C + 2]
+    const { weight, bias } = fuse.affine(`input_conv.${level}`, [channels, width + 2, 1, 1])
+    const matrix = { ...weight, shape: [channels, width + 2] }
+    projected.push(await linear(g, `${at}/input_conv`, placed, { weight: matrix, bias }))
   }
-  for (let round = 0; fuse.has(`fuse_convs.${round}.conv.weight`); round++) {
-    maps = await fuseRound(g, `/regions/fuse.${round}`, fuse.at('fuse_convs').at(round), maps, { side, channels })
+  const rounds = fuseRounds(fuse)
+  const shape = { side, channels, scales, groups: GROUPS, epsilon: EPSILON }
+  const lengths = scales.map((scale) => side * scale)
+  const lines = { channels, precision: 'fp32', shapes: lengths.map((length) => [length, channels, length]) } as const
+  if (rounds.length === 0) return { ...lines, maps: projected.map((rows, level) => enlarged(g, rows, level, shape)) }
+  const convolved = await firstRound(g, '/regions/fuse.0', rounds[0]!, projected, shape)
+  if (precision === 'int8') {
+    const maps = await buildInt8Rounds(g, rounds, convolved, shape)
+    return { maps, channels, precision, shapes: lengths.map((length) => [length, length, channels]) }
   }
-  const lines = maps.map((map, level) => {
-    const length = side * REGION_LEVEL_SCALES[level]!
+
+  let maps: Value[] = []
+  for (const [level, rows] of convolved.entries()) {
+    const name = `/regions/fuse.0/level.${level}`
+    const length = lengths[level]!
+    const planes = reshape(g, `${name}/planes`, transpose(g, `${name}/planes`, rows, 1, 0), 1, channels, length, length)
+    maps.push(await normed(g, name, planes, rounds[0]!, channels, length))
+  }
+  for (const [index, round] of rounds.slice(1).entries()) {
+    maps = await fuseRound(g, `/regions/fuse.${index + 1}`, round, maps, { side, channels })
+  }
+  const ordered = maps.map((map, level) => {
+    const length = lengths[level]!
     const planes = reshape(g, `/regions/level.${level}/lines`, map, channels, length, length)
     return transpose(g, `/regions/level.${level}/lines`, planes, 1, 0, 2) // [L, C, L]
   })
-  return { maps: lines, channels }
+  return { ...lines, maps: ordered }
+}
+
+/** The rounds of fusion that a checkpoint has. */
+function fuseRounds(fuse: Weights): Weights[] {
+  const rounds: Weights[] = []
+  while (fuse.has(`fuse_convs.${rounds.length}.conv.weight`)) rounds.push(fuse.at('fuse_convs').at(rounds.length))
+  return rounds
+}
+
+/** Patches [P, C] as a level [L, C, L]. */
+function enlarged(
+  g: GraphBuilder,
+  rows: Value,
+  level: number,
+  { side, channels, scales }: { side: number; channels: number; scales: readonly number[] },
+): Value {
+  const at = `/regions/level.${level}`
+  const length = side * scales[level]!
+  const planes = reshape(g, `${at}/map`, transpose(g, `${at}/map`, rows, 1, 0), 1, channels, side, side)
+  const map = length === side ? planes : resizeAlignCorners(g, at, planes, [1, channels, length, length])
+  return transpose(g, `${at}/lines`, reshape(g, `${at}/lines`, map, channels, length, length), 1, 0, 2)
 }
 
 /**
@@ -87,16 +134,28 @@ async function fuseRound(
     const down = fetch(Math.max(level - 1, 0), 1, 'down')
     const exchanged = concat(g, `${name}/exchanged`, 1, parts[level]![0]!, top, down)
     const convolved = conv3x3(g, name, exchanged, weight)
-    const normed = await groupNorm(g, `${name}/gn`, convolved, {
-      groups: GROUPS,
-      epsilon: EPSILON,
-      shape: [1, channels, length, length],
-      weight: weights.source('gn.weight', [channels]),
-      bias: weights.source('gn.bias', [channels]),
-    })
-    fused.push(relu(g, name, normed))
+    fused.push(await normed(g, name, convolved, weights, channels, length))
   }
   return fused
+}
+
+/** GroupNorm and ReLU of a map [1, C, L, L]. */
+async function normed(
+  g: GraphBuilder,
+  at: string,
+  map: Value,
+  weights: Weights,
+  channels: number,
+  length: number,
+): Promise<Value> {
+  const result = await groupNorm(g, `${at}/gn`, map, {
+    groups: GROUPS,
+    epsilon: EPSILON,
+    shape: [1, channels, length, length],
+    weight: weights.source('gn.weight', [channels]),
+    bias: weights.source('gn.bias', [channels]),
+  })
+  return relu(g, at, result)
 }
 
 /** A convolution whose weight several levels share. */
@@ -105,11 +164,11 @@ function conv3x3(g: GraphBuilder, at: string, x: Value, weight: Value): Value {
   return g.node('Conv', at, [x, weight], { attributes })
 }
 
-/** -1..1 from left to right, then from top to bottom: [2, side, side]. */
+/** -1..1 from left to right and from top to bottom, for every patch: [P, 2]. */
 function coordinateRamps(side: number): Float32Array {
   const ramp = (index: number) => (side === 1 ? -1 : -1 + (2 * index) / (side - 1))
-  const plane = side * side
-  return Float32Array.from({ length: 2 * plane }, (_, i) =>
-    i < plane ? ramp(i % side) : ramp(Math.floor((i - plane) / side)),
-  )
+  return Float32Array.from({ length: 2 * side * side }, (_, i) => {
+    const patch = Math.floor(i / 2)
+    return ramp(i % 2 === 0 ? patch % side : Math.floor(patch / side))
+  })
 }

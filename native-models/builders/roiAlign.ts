@@ -47,6 +47,30 @@ export async function roiAlign(
 }
 
 /**
+ * The same with channels last: rows first, all boxes in one product.
+ * ```
+ *  rows [N, bins, L] . map [L, L C] -> [N, bins, L, C];  columns [N, 1, bins, L] . that -> [N, bins, bins, C]
+ * ```
+ * @param map [L, L, C] (row, column, channel)
+ * @returns the pooled boxes, and what the pixels along each side give to each bin: [N, bins, L]
+ */
+export async function roiAlignChannelsLast(
+  g: GraphBuilder,
+  at: string,
+  map: Value,
+  [x1, y1, x2, y2]: readonly Value[],
+  shape: RoiAlign,
+): Promise<{ pooled: Value; rows: Value; columns: Value }> {
+  const { bins, length, channels } = shape
+  const columns = await binWeights(g, `${at}/columns`, x1!, x2!, shape)
+  const rows = await binWeights(g, `${at}/rows`, y1!, y2!, shape)
+  const lines = reshape(g, `${at}/lines`, map, length, length * channels)
+  const allRows = reshape(g, `${at}/all_rows`, rows, -1, length) // [N bins, L]
+  const down = reshape(g, `${at}/down`, matMul(g, `${at}/down`, allRows, lines), -1, bins, length, channels)
+  return { pooled: matMul(g, `${at}/across`, unsqueeze(g, `${at}/columns`, columns, 1), down), rows, columns }
+}
+
+/**
  * What each pixel along one side gives to each bin: [N, bins, L].
  * ```
  *  place p of a sample -> outside -1..L ? nothing : max(0, 1 - |clamp(p, 0, L - 1) - pixel|) -> mean over a bin's samples

@@ -1,6 +1,21 @@
 import type { GromaConfig } from '../groma/config.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { add, attention, concat, conv, gelu, layerNorm, linear, mul, reshape, split, transpose } from '../onnx/ops.ts'
+import { type Int8LinearOptions, int8Linear } from '../onnx/int8.ts'
+import {
+  type Affine,
+  add,
+  attention,
+  concat,
+  conv,
+  gelu,
+  layerNorm,
+  linear,
+  mul,
+  reshape,
+  split,
+  transpose,
+} from '../onnx/ops.ts'
+import type { Precision } from './modelFiles.ts'
 import { resizePositionGrid } from './positionGrid.ts'
 import type { Weights } from './weights.ts'
 
@@ -18,6 +33,7 @@ export async function buildVisionEncoder(
   weights: Weights,
   vision: GromaConfig['vision'],
   imageSize: number,
+  precision: Precision['vision'] = 'fp32',
 ): Promise<Value[]> {
   const { patchSize, hiddenSize: width } = vision
   const side = Math.floor(imageSize / patchSize)
@@ -43,9 +59,19 @@ export async function buildVisionEncoder(
   const states = [add(g, `${at}/embeddings/positions`, tokens, positionValue)]
   for (let layer = 0; layer < vision.layerCount; layer++) {
     const name = `${at}/layers.${layer}`
-    states.push(await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision))
+    states.push(
+      await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision, LINEARS[precision]),
+    )
   }
   return states
+}
+
+type Linear = (g: GraphBuilder, path: string, x: Value, affine: Affine) => Promise<Value>
+
+const byRow: Int8LinearOptions = { scale: 'row' }
+const LINEARS: Record<Precision['vision'], Linear> = {
+  fp32: linear,
+  int8: (g, path, x, affine) => int8Linear(g, path, x, affine, byRow),
 }
 
 /**
@@ -60,6 +86,7 @@ async function encoderLayer(
   x: Value,
   weights: Weights,
   { hiddenSize: width, headCount: heads, mlpSize, qkvBias, layerNormEps: epsilon }: GromaConfig['vision'],
+  linear: Linear,
 ): Promise<Value> {
   const normed = await layerNorm(g, `${at}/norm1`, x, { ...weights.affine('norm1', [width]), epsilon })
   const stack = (kind: 'weight' | 'bias', expected: readonly number[]) =>

@@ -99,6 +99,23 @@ export class GraphBuilder {
     return name
   }
 
+  /** One tensor of any type into the external file, given as its consecutive bytes. */
+  async bytes(path: string, type: ElementType, shape: readonly number[], parts: Iterable<Uint8Array>): Promise<Value> {
+    const name = this.#claim(path)
+    const length = shape.reduce((product, extent) => product * extent, ELEMENT_BYTES[type])
+    const place = await this.#data.append(length, parts)
+    this.#initializers.push({ name, type, shape, bytes: this.#external(place) })
+    return name
+  }
+
+  /** One number of a small type (zero points), kept inside the model file and shared. */
+  small(type: 'uint8' | 'int8' | 'int32', value: number): Value {
+    const name = `/constants/${type}/${value}`
+    if (this.#names.has(name)) return name
+    const raw = type === 'int32' ? Int32Array.of(value) : type === 'int8' ? Int8Array.of(value) : Uint8Array.of(value)
+    return this.#inline(name, type, new Uint8Array(raw.buffer), [])
+  }
+
   /** Streams one weight into the external file as half floats. */
   async halves(path: string, source: WeightSource): Promise<Value> {
     const name = this.#claim(path)

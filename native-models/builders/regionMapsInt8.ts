@@ -1,0 +1,353 @@
+import { int, ints } from '../onnx/attributes.ts'
+import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
+import { type Int8Weight, int8Weight } from '../onnx/int8.ts'
+import { add, cast, concat, div, mul, relu, reshape, resizeAlignCorners, split, sub } from '../onnx/ops.ts'
+import type { Weights } from './weights.ts'
+
+export interface Int8Rounds {
+  side: number
+  channels: number
+  /** how many times finer than the patches each level is, finest first */
+  scales: readonly number[]
+  groups: number
+  epsilon: number
+}
+
+/** A round's levels as uint8 [1, L, L, C], zero meaning zero, and the scale that they share. */
+interface Codes {
+  levels: readonly Value[]
+  scale: Value
+}
+
+/** What a convolution left: its codes y [1, L, L, C], and per channel [C] what norms them: ReLU(y * gain + shift). */
+interface Convolved {
+  codes: Value
+  gain: Value
+  shift: Value
+}
+
+const TAPS = 3
+/** Places along a side that are looked at to learn what range a convolution's output will have. */
+const SAMPLES = 14
+/** How far a channel's range reaches: so many times as far as was sampled, and at least so many standard deviations. */
+const RANGE = { low: { reach: 1.25, deviations: 4 }, high: { reach: 1.5, deviations: 6 } }
+const CODE_MAX = 255
+/** Weight of the pointwise products that norm: their shifts are exact to this part of a code. */
+const POINTWISE = 64
+const SHIFT_MAX = 2 ** 30
+/** A channel that the norm turns off keeps this much, so that nothing is divided by zero. */
+const SMALLEST_GAIN = 1e-5
+const TINY = 1e-12
+
+/**
+ * The rounds of fusion after the first in 8 bits, for the CPU, channels last. What is float are numbers per channel.
+ * ```
+ *  codes of all levels -> exchange of quarters -+-> QLinearConv 3x3 -> codes y, each channel over its own range
+ *           products at a few places, ranges <--'                       |-> means of y and y^2 -> GroupNorm's gain, shift
+ *                                                                       '-> ReLU(y * gain + shift) = next codes
+ * ```
+ * Ranges come from the picture at hand, never from others: each convolution is computed at a few places first. GroupNorm,
+ * ReLU and the next rounding are one pointwise QLinearConv.
+ * @param convolved of the first round, [L * L, C] of each level: float, not yet normed
+ * @returns [L, L, C] of each level, float
+ */
+export async function buildInt8Rounds(
+  g: GraphBuilder,
+  rounds: readonly Weights[],
+  convolved: readonly Value[],
+  shape: Int8Rounds,
+): Promise<Value[]> {
+  const { side, channels, scales } = shape
+  const first: Value[] = []
+  for (const [level, rows] of convolved.entries()) {
+    first.push(await floatNorm(g, `/regions/fuse.0/level.${level}`, rows, rounds[0]!, shape))
+  }
+  let codes = roundTogether(g, '/regions/fuse.0', first, shape)
+  for (const [index, weights] of rounds.slice(1).entries()) {
+    const at = `/regions/fuse.${index + 1}`
+    codes = await normTogether(g, at, await convolve(g, at, weights, codes, shape), shape)
+  }
+  return codes.levels.map((level, i) => {
+    const at = `/regions/level.${i}/map`
+    const length = side * scales[i]!
+    const floats = g.node('DequantizeLinear', at, [level, codes.scale, g.small('uint8', 0)])
+    return reshape(g, at, floats, length, length, channels)
+  })
+}
+
+/** GroupNorm and ReLU of rows [L * L, C]. */
+async function floatNorm(
+  g: GraphBuilder,
+  at: string,
+  rows: Value,
+  weights: Weights,
+  { channels, groups, epsilon }: Int8Rounds,
+): Promise<Value> {
+  const grouped = (name: string, x: Value) => ofGroup(g, `${at}/${name}`, x, channels, groups)
+  const mean = grouped('mean', reduce(g, 'ReduceMean', `${at}/mean`, rows))
+  const centred = sub(g, `${at}/centred`, rows, mean)
+  const squares = mul(g, `${at}/squares`, centred, centred)
+  const variance = grouped('variance', reduce(g, 'ReduceMean', `${at}/variance`, squares))
+  const { weight, bias } = await normWeights(g, at, weights, channels)
+  const gain = div(g, `${at}/gain`, weight, deviation(g, `${at}/deviation`, variance, epsilon))
+  return relu(g, at, add(g, `${at}/shift`, mul(g, `${at}/gain`, centred, gain), bias))
+}
+
+/** Float levels, nowhere negative, as codes of one scale. */
+function roundTogether(g: GraphBuilder, at: string, levels: readonly Value[], shape: Int8Rounds): Codes {
+  const peaks = levels.map((rows, i) => {
+    const attributes = { keepdims: int(0) }
+    return g.node('ReduceMax', `${at}/level.${i}/peak`, [rows], { attributes })
+  })
+  const scale = sharedScale(g, at, peaks)
+  const codes = levels.map((rows, i) => {
+    const length = shape.side * shape.scales[i]!
+    const codes = g.node('QuantizeLinear', `${at}/level.${i}/codes`, [rows, scale, g.small('uint8', 0)])
+    return reshape(g, `${at}/level.${i}/codes`, codes, 1, length, length, shape.channels)
+  })
+  return { levels: codes, scale }
+}
+
+/** One round's convolution of every level. */
+async function convolve(
+  g: GraphBuilder,
+  at: string,
+  weights: Weights,
+  { levels, scale }: Codes,
+  shape: Int8Rounds,
+): Promise<Convolved[]> {
+  const { side, channels, scales } = shape
+  const source = weights.source('conv.weight', [channels, channels, TAPS, TAPS])
+  const kernel = await int8Weight(g, `${at}/conv/weight`, source, { shape: source.shape, transposed: false })
+  const matrix = await int8Weight(g, `${at}/conv/matrix`, source, {
+    shape: [TAPS * TAPS * channels, channels],
+    order: tapsFirst(channels),
+    transposed: true,
+  })
+  const norm = await normWeights(g, `${at}/gn`, weights, channels)
+  const unit = mul(g, `${at}/unit`, kernel.scales, scale) // [C]: what one step of the integer sums means
+  const convolved: Convolved[] = []
+  for (const [level, map] of exchange(g, at, levels, shape).entries()) {
+    const name = `${at}/level.${level}`
+    const length = side * scales[level]!
+    const samples = sampledProducts(g, `${name}/samples`, map, matrix, scale, { length, channels })
+    const { low, step } = ranges(g, `${name}/range`, samples)
+    const bias = g.node('Round', `${name}/bias`, [
+      div(g, `${name}/bias`, mul(g, `${name}/lift`, low, g.scalar(-1)), unit),
+    ])
+    const inputs = [map, g.scalar(1), g.small('uint8', 0), kernel.codes, div(g, `${name}/requantize`, unit, step)]
+    inputs.push(g.small('int8', 0), g.scalar(1), g.small('uint8', 0), cast(g, `${name}/bias`, bias, 'int32'))
+    const attributes = { kernel_shape: ints(TAPS, TAPS), pads: ints(1, 1, 1, 1), channels_last: int(1) }
+    const codes = g.node('QLinearConv', name, inputs, { domain: 'com.microsoft', attributes }) // [1, L, L, C]
+    const start = mul(g, `${name}/start`, mul(g, `${name}/start/lift`, bias, g.scalar(-1)), unit) // [C], of code 0
+    convolved.push({ codes, ...(await groupNormOf(g, name, { codes, step, start, norm, length }, shape)) })
+  }
+  return convolved
+}
+
+/** At a few places of a map [1, L, L, C], what its convolution gives: [places, C]. */
+function sampledProducts(
+  g: GraphBuilder,
+  at: string,
+  map: Value,
+  matrix: Int8Weight,
+  scale: Value,
+  { length, channels }: { length: number; channels: number },
+): Value {
+  const span = length - TAPS + 1 // places where all taps lie on the map
+  const step = Math.max(1, Math.floor(span / SAMPLES))
+  const taps = Array.from({ length: TAPS * TAPS }, (_, tap) => {
+    const [row, column] = [Math.floor(tap / TAPS), tap % TAPS]
+    const bounds = [g.integers(row, column), g.integers(row + span, column + span), g.integers(1, 2)]
+    return g.node('Slice', `${at}/tap.${tap}`, [map, ...bounds, g.integers(step, step)])
+  })
+  const rows = reshape(g, at, concat(g, at, 3, ...taps), -1, TAPS * TAPS * channels)
+  const inputs = [rows, matrix.codes, scale, matrix.scales, g.small('uint8', 0)]
+  return g.node('MatMulIntegerToFloat', at, inputs, { domain: 'com.microsoft' })
+}
+
+/** Where each channel's codes begin and how far apart they lie, from sampled rows [places, C]: [C] each. */
+function ranges(g: GraphBuilder, at: string, rows: Value): { low: Value; step: Value } {
+  const mean = reduce(g, 'ReduceMean', `${at}/mean`, rows)
+  const centred = sub(g, `${at}/centred`, rows, mean)
+  const variance = reduce(g, 'ReduceMean', `${at}/variance`, mul(g, `${at}/squares`, centred, centred))
+  const spread = deviation(g, `${at}/deviation`, variance, 0)
+  const reach = (name: 'low' | 'high', op: 'Min' | 'Max', sign: number) => {
+    const { reach, deviations } = RANGE[name]
+    const seen = mul(g, `${at}/${name}/seen`, reduce(g, `Reduce${op}`, `${at}/${name}`, centred), g.scalar(reach))
+    const least = mul(g, `${at}/${name}/least`, spread, g.scalar(sign * deviations))
+    return g.node(op, `${at}/${name}`, [seen, least])
+  }
+  const low = reach('low', 'Min', -1)
+  const width = sub(g, `${at}/width`, reach('high', 'Max', 1), low)
+  const step = mul(g, `${at}/step`, width, g.scalar(1 / CODE_MAX))
+  return { low: add(g, `${at}/from`, mean, low), step: g.node('Max', `${at}/step`, [step, g.scalar(TINY)]) }
+}
+
+interface NormInput {
+  codes: Value
+  /** [C]: a value is `code * step + start` */
+  step: Value
+  start: Value
+  norm: { weight: Value; bias: Value }
+  length: number
+}
+
+/** GroupNorm of a level's codes as a gain and a shift per channel, from the sums of all codes and of their squares. */
+async function groupNormOf(
+  g: GraphBuilder,
+  at: string,
+  { codes, step, start, norm, length }: NormInput,
+  { channels, groups, epsilon }: Int8Rounds,
+): Promise<{ gain: Value; shift: Value }> {
+  const count = length * length
+  const ones = await g.bytes(`${at}/ones`, 'uint8', [1, count], [new Uint8Array(count).fill(1)])
+  const average = (name: string, x: Value, unit: number) => {
+    const sums = g.node('MatMulInteger', `${at}/${name}`, [ones, reshape(g, `${at}/${name}`, x, count, channels)])
+    const floats = cast(g, `${at}/${name}`, reshape(g, `${at}/${name}/sums`, sums, channels), 'float32')
+    return mul(g, `${at}/${name}/mean`, floats, g.scalar(unit / count)) // [C]
+  }
+  const grouped = (name: string, x: Value) => ofGroup(g, `${at}/${name}`, x, channels, groups)
+  const mean = average('codes', codes, 1)
+  // squares are rounded to multiples of 255: over all pixels of a group that evens out
+  const squares = g.node(
+    'QLinearMul',
+    `${at}/squares`,
+    [
+      codes,
+      g.scalar(1),
+      g.small('uint8', 0),
+      codes,
+      g.scalar(1),
+      g.small('uint8', 0),
+      g.scalar(CODE_MAX),
+      g.small('uint8', 0),
+    ],
+    { domain: 'com.microsoft' },
+  )
+  const codeVariance = relu(
+    g,
+    `${at}/code_variance`,
+    sub(g, `${at}/code_variance`, average('code_squares', squares, CODE_MAX), mul(g, `${at}/mean_square`, mean, mean)),
+  )
+  const value = add(g, `${at}/channel_mean`, mul(g, `${at}/channel_mean`, mean, step), start)
+  const middle = grouped('group_mean', value)
+  const off = sub(g, `${at}/off`, value, middle)
+  const stepSquare = mul(g, `${at}/step_square`, step, step)
+  const within = mul(g, `${at}/within`, codeVariance, stepSquare)
+  const variance = grouped('group_variance', add(g, `${at}/spread`, within, mul(g, `${at}/between`, off, off)))
+  const factor = div(g, `${at}/factor`, norm.weight, deviation(g, `${at}/deviation`, variance, epsilon))
+  const fromMiddle = mul(g, `${at}/shift`, sub(g, `${at}/from_middle`, start, middle), factor)
+  return { gain: mul(g, `${at}/gain`, factor, step), shift: add(g, `${at}/shift`, fromMiddle, norm.bias) }
+}
+
+/** ReLU(y * gain + shift) of all levels, as codes of one scale. */
+async function normTogether(
+  g: GraphBuilder,
+  at: string,
+  convolved: readonly Convolved[],
+  { channels }: Int8Rounds,
+): Promise<Codes> {
+  const fixed = new Uint8Array(channels).fill(POINTWISE)
+  const weight = await g.bytes(`${at}/pointwise`, 'int8', [channels, 1, 1, 1], [fixed])
+  const peaks = convolved.map(({ gain, shift }, i) => {
+    const name = `${at}/level.${i}/peak`
+    const highest = add(g, name, mul(g, name, relu(g, `${name}/rising`, gain), g.scalar(CODE_MAX)), shift)
+    return g.node('ReduceMax', name, [highest], { attributes: { keepdims: int(0) } })
+  })
+  const scale = sharedScale(g, at, peaks)
+  const levels = convolved.map(({ codes, gain, shift }, i) => {
+    const name = `${at}/level.${i}/normed`
+    return pointwise(g, name, codes, { gain, shift, scale, weight, channels })
+  })
+  return { levels, scale }
+}
+
+/** max(0, y * gain + shift) / scale, rounded, for codes y [1, L, L, C]. */
+function pointwise(
+  g: GraphBuilder,
+  at: string,
+  codes: Value,
+  {
+    gain,
+    shift,
+    scale,
+    weight,
+    channels,
+  }: Omit<Convolved, 'codes'> & { scale: Value; weight: Value; channels: number },
+): Value {
+  const steps = mul(g, `${at}/steps`, div(g, `${at}/steps`, shift, gain), g.scalar(POINTWISE))
+  const inRange = g.node('Clip', `${at}/steps`, [steps, g.scalar(-SHIFT_MAX), g.scalar(SHIFT_MAX)])
+  const bias = cast(g, `${at}/bias`, g.node('Round', `${at}/bias`, [inRange]), 'int32')
+  const factor = div(g, `${at}/factor`, mul(g, `${at}/factor`, gain, g.scalar(1 / POINTWISE)), scale)
+  const inputs = [codes, g.scalar(1), g.small('uint8', 0), weight, factor, g.small('int8', 0)]
+  inputs.push(g.scalar(1), g.small('uint8', 0), bias)
+  const attributes = { kernel_shape: ints(1, 1), group: int(channels), channels_last: int(1) }
+  return g.node('QLinearConv', at, inputs, { domain: 'com.microsoft', attributes })
+}
+
+/** For each level: own half, quarter of the coarser level, quarter of the finer one, each [1, L, L, c]. */
+function exchange(
+  g: GraphBuilder,
+  at: string,
+  levels: readonly Value[],
+  { side, channels, scales }: Int8Rounds,
+): Value[] {
+  const quarter = Math.floor(channels / 4)
+  const parts = levels.map((map, level) =>
+    split(g, `${at}/level.${level}/parts`, map, 3, channels - 2 * quarter, quarter, quarter),
+  )
+  return scales.map((scale, level) => {
+    const length = side * scale
+    const fetch = (from: number, part: number, word: string) => {
+      const codes = parts[from]![part]!
+      if (from === level) return codes
+      const name = `${at}/level.${level}/${word}`
+      // onnxruntime's bilinear resize of uint8 cuts instead of rounding
+      const floats = resizeAlignCorners(g, name, cast(g, name, codes, 'float32'), [1, length, length, quarter])
+      return g.node('QuantizeLinear', name, [floats, g.scalar(1), g.small('uint8', 0)])
+    }
+    const top = fetch(Math.min(level + 1, scales.length - 1), 2, 'top')
+    const down = fetch(Math.max(level - 1, 0), 1, 'down')
+    return concat(g, `${at}/level.${level}/exchanged`, 3, parts[level]![0]!, top, down)
+  })
+}
+
+/** The scale whose 255 reaches the largest of the peaks. */
+function sharedScale(g: GraphBuilder, at: string, peaks: readonly Value[]): Value {
+  const peak = g.node('Max', `${at}/peak`, [...peaks, g.scalar(TINY)])
+  return mul(g, `${at}/scale`, peak, g.scalar(1 / CODE_MAX))
+}
+
+/** Over the first axis, which disappears. */
+function reduce(g: GraphBuilder, opType: string, at: string, rows: Value): Value {
+  return g.node(opType, at, [rows], { attributes: { axes: ints(0), keepdims: int(0) } })
+}
+
+/** The mean over each group of channels, back at every channel: [C]. */
+function ofGroup(g: GraphBuilder, at: string, perChannel: Value, channels: number, groups: number): Value {
+  const grouped = reshape(g, `${at}/grouped`, perChannel, groups, channels / groups)
+  const mean = g.node('ReduceMean', `${at}/of_group`, [grouped], { attributes: { axes: ints(1), keepdims: int(1) } })
+  const spread = g.node('Expand', `${at}/of_group`, [mean, g.integers(groups, channels / groups)])
+  return reshape(g, `${at}/of_channel`, spread, channels)
+}
+
+function deviation(g: GraphBuilder, at: string, variance: Value, epsilon: number): Value {
+  return g.node('Sqrt', at, [epsilon === 0 ? variance : add(g, at, variance, g.scalar(epsilon))])
+}
+
+async function normWeights(g: GraphBuilder, at: string, weights: Weights, channels: number) {
+  weights.source('gn.weight', [channels])
+  const stored = await weights.read('gn.weight')
+  const weight = stored.map((value) => (Math.abs(value) < SMALLEST_GAIN ? SMALLEST_GAIN : value))
+  return {
+    weight: await g.floats(`${at}/gn/weight`, weight, [channels]),
+    bias: await g.weight(`${at}/gn/bias`, weights.source('gn.bias', [channels])),
+  }
+}
+
+/** From (channel, row, column) to (row, column, channel): the place of each weight of an output. */
+function tapsFirst(channels: number): Int32Array {
+  const taps = TAPS * TAPS
+  return Int32Array.from({ length: channels * taps }, (_, i) => (i % taps) * channels + Math.floor(i / taps))
+}
