@@ -196,7 +196,7 @@ export const yolo: Format = {
           val: has(subsets.has('val') ? 'val' : subsets.has('train') ? 'train' : first),
           ...(subsets.has('test') ? { test: has('test') } : {}),
           nc: names.length,
-          names: Object.fromEntries(names.entries()),
+          names,
         }
         await write('data.yaml', writeYaml(data))
       },

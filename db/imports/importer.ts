@@ -233,11 +233,11 @@ export async function runImport(
   const { plan } = looked
   if (plan.refusal !== null) throw new DbError('INVALID_INPUT', `${plan.refusal}. Nothing was imported.`)
   const creates = plan.categories.some(({ action }) => action === 'create')
-  const states = looked.states.length > 0
-  if (plan.annotations.toAdd + plan.messages.toAdd + plan.images.added === 0 && !creates && !states)
+  const states = changedStates(store, looked.states)
+  if (plan.annotations.toAdd + plan.messages.toAdd + plan.images.added === 0 && !creates && states.length === 0)
     return { plan, revision: null }
   const label = `Import ${basename(request.path)}`
-  const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, run, looked, add))
+  const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, run, looked, states, add))
   return { plan, revision }
 }
 
@@ -254,7 +254,8 @@ function idGiver(store: ProjectStore, table: 'annotations' | 'messages', ids: Co
 async function write(
   store: ProjectStore,
   run: ImportRun,
-  { request, plan, judge, counter, images, categories, states }: Looked,
+  { request, plan, judge, counter, images, categories }: Looked,
+  states: Change<ImageRecord>[],
   add: (diff: ReturnType<typeof diffOf>) => void,
 ): Promise<void> {
   const made = categories.made(store.lastId('categories'), (count) => store.allocateIds('categories', count))
@@ -262,7 +263,7 @@ async function write(
   add(
     diffOf({
       categories: created<Category>(made),
-      images: [...addedImages(store, images), ...changedStates(store, states)],
+      images: [...addedImages(store, images), ...states],
     }),
   )
 

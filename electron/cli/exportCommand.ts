@@ -1,8 +1,8 @@
 /** `export`: a project, or a part of it, as files that other programs read. */
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { FORMAT_NAMES } from '../../db/records/formatNames.ts'
-import type { FormatName } from '../contract/api.ts'
+
+import { FormatName } from '../contract/api.ts'
 import { isOwnExport } from '../services/transfer.ts'
 import { collect, parseScore } from './arguments.ts'
 import { type Context, withServices } from './context.ts'
@@ -45,7 +45,7 @@ export function addExportCommand(program: Command): void {
     .command('export')
     .requiredOption('--project <file>', 'the project')
     .requiredOption('--out <path>', 'the file or folder to write (see "formats"), or a .zip of it')
-    .addOption(new Option('--format <name>', 'the format').choices([...FORMAT_NAMES]).default('coco'))
+    .addOption(new Option('--format <name>', 'the format').choices([...FormatName.options]).default('coco'))
     .addOption(
       new Option('--status <which>', 'accepted regions, or undecided proposals too')
         .choices(['accepted', 'all'])

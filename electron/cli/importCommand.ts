@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { FORMAT_NAMES } from '../../db/records/formatNames.ts'
-import type { FormatName, ImportPlan, Input } from '../contract/api.ts'
+
+import { FormatName, type ImportPlan, type Input } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
 import { type Context, withServices } from './context.ts'
 import { openProject, scan } from './openProject.ts'
@@ -40,7 +40,7 @@ export function addImportCommand(program: Command): void {
     .requiredOption('--project <file>', 'the project; made over --images when it is not there')
     .addOption(
       new Option('--format <name>', 'the format')
-        .choices(['auto', ...FORMAT_NAMES])
+        .choices(['auto', ...FormatName.options])
         .default('auto', 'what it looks like'),
     )
     .option('--images <dir>', 'where its images lie: those that the project lacks are copied to its folder')

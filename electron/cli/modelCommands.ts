@@ -21,7 +21,7 @@ export function addModelCommands(program: Command): void {
     .argument('<checkpoint>', 'the folder of a released checkpoint (.bin shards or safetensors)')
     .requiredOption('--out <dir>', 'the engine folder to make')
     .addOption(
-      new Option('--llm <precision>', 'weights of the language model')
+      new Option('--llm <precision>', 'weights of the language model: int4 is the smallest, fp16 is for graphics cards')
         .choices(['fp32', 'fp16', 'int8', 'int4'])
         .default('fp32'),
     )
@@ -29,7 +29,14 @@ export function addModelCommands(program: Command): void {
       new Option('--vision <precision>', 'weights of the vision encoder').choices(['fp32', 'int8']).default('fp32'),
     )
     .description('a released checkpoint becomes an engine folder')
-    .addHelpText('after', '\nExample:\n  gromatic models convert ~/groma-7b-finetune --out ~/groma-engine --llm fp32')
+    .addHelpText(
+      'after',
+      `
+Stopped or killed, it goes on where it was when started again with the same checkpoint, precision and --out.
+
+Example:
+  gromatic models convert ~/groma-7b-finetune --out ~/groma-engine --llm int4`,
+    )
     .action((checkpoint: string, options: ConvertOptions, command: Command) =>
       withServices(command, (context) => convert(context, checkpoint, options)),
     )

@@ -161,6 +161,11 @@ export class ProjectSession {
     }
   }
 
+  /** Waits for a walk that is under way: it could not store what it finds while an import is written. */
+  async scanned(): Promise<void> {
+    await this.#scan?.report.catch(() => {})
+  }
+
   /** Opens one project at a time, in the order they were asked for. */
   #adopt(open: () => ProjectStore): Promise<Project> {
     const turn = this.#turn.then(() => this.#replace(open))

@@ -92,6 +92,7 @@ async function importInto(session: ProjectSession, input: Input, job: Job) {
       copied = await bringImages(files, store.imagesDir, job)
       if (copied > 0) await session.scan(job.progress, job.signal)
     }
+    await session.scanned()
     const { plan, revision } = await runImport(store, request, run)
     if (revision !== null) session.tellImported(revision)
     return { plan, seq: revision?.seq ?? null, copied }

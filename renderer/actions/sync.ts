@@ -12,6 +12,11 @@ const NEXT_PAGES = 5000
 
 /** Takes a committed revision into the store. Events and answers both come here; twice is harmless. */
 export function takeRevision(revision: Revision, project: Project | null = null): void {
+  if (revision.bulkRows !== undefined) {
+    // an import too large to be sent along: what is shown is read again
+    loadProject(project ?? useRecords.getState().project ?? null).catch(report)
+    return
+  }
   const { patch, staleImageIds } = applyRevision(useRecords.getState(), revision, project)
   useRecords.setState(patch)
   if (staleImageIds.length > 0) refreshImages(staleImageIds)

@@ -8,6 +8,7 @@ import { clampBbox } from '../../db/formats/boxes.ts'
 import { type CocoItem, writeCoco } from '../../db/formats/coco.ts'
 import { imagesFolderFor, UniqueNames } from '../../db/formats/imageLayout.ts'
 import type { Annotation } from '../../db/records/records.ts'
+import { pythonWith } from '../support/pythonEnvironment.ts'
 import { decidedProject, exportTo, read } from './cocoSupport.ts'
 import { addAnnotations, annotationRow, projectWithImages, tempFolder } from './support.ts'
 
@@ -113,10 +114,10 @@ test('whatever the box, what is exported lies on the picture and is larger than 
   )
 })
 
-test('pycocotools loads it, and scores it against itself with 1', async (ctx) => {
-  const python = process.env.GROMATIC_PYTHON ?? 'python3'
-  if (spawnSync(python, ['-c', 'import pycocotools.cocoeval']).status !== 0)
-    return ctx.skip(`${python} has no pycocotools`)
+test('pycocotools loads it, and scores it against itself with 1', { timeout: 240_000 }, async (ctx) => {
+  const found = pythonWith('pycocotools', 'pycocotools.cocoeval')
+  if ('reason' in found) return ctx.skip(found.reason)
+  const { python } = found
   const folder = tempFolder()
   const store = decidedProject(folder)
   let id = 100

@@ -1,6 +1,6 @@
 """Loads COCO files with pycocotools and says what it saw, as one line of JSON on stdout.
 
-usage: pycocotools_judge.py instances.json [captions.json]
+usage: pycocotools_judge.py instances.json [captions.json | --results results.json]
 
 Beyond loading: the boxes, scored against themselves, must reach AP 1.
 """
@@ -43,7 +43,12 @@ def judge(path: str) -> dict:
 def main() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         report = judge(sys.argv[1])
-        if len(sys.argv) > 2:
+        if sys.argv[2:3] == ["--results"]:
+            with open(sys.argv[3]) as file:
+                report["results"] = len(json.load(file))
+            if report["results"]:
+                report["results"] = len(COCO(sys.argv[1]).loadRes(sys.argv[3]).anns)
+        elif len(sys.argv) > 2:
             captions = COCO(sys.argv[2])
             rows = captions.loadAnns(captions.getAnnIds())
             report["captions"] = len(rows)
