@@ -9,7 +9,7 @@ import type { LinearFormat } from '../onnx/ops.ts'
 import { blocksPerRow, bytesPerRow } from '../onnx/quantize.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { buildGraphs } from './buildGraphs.ts'
-import { LLM_FORMATS } from './llmFormats.ts'
+import { formatOfTensor } from './llmFormats.ts'
 import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
 import { checkpointKey, flush, PartialModel } from './partialModel.ts'
 import { Weights } from './weights.ts'
@@ -172,12 +172,11 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
 
 /** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */
 function engineBytes(checkpoint: Checkpoint, { llm }: Precision): number {
-  const { layers, head } = LLM_FORMATS[llm]
   let bytes = 0
   for (const { name, shape } of checkpoint.tensors.values()) {
     const [rows = 1, width = 1] = shape
-    if (/^llm\.model\.layers\..*_proj\.weight$/.test(name)) bytes += rows * bytesOfRow(width, layers)
-    else if (/lm_head\.weight$/.test(name)) bytes += rows * bytesOfRow(width, head)
+    const format = formatOfTensor(name, llm)
+    if (format) bytes += rows * bytesOfRow(width, format)
     else if (/^(llm\.model\.embed_tokens|new_input_embs)\./.test(name)) bytes += rows * width * (llm === 'fp32' ? 4 : 2)
     else bytes += shape.reduce((product, n) => product * n, 4)
   }
