@@ -13,7 +13,12 @@ export interface KvSegment {
   /** tokens; 0 for a segment of one masked place only */
   readonly length: number
   readonly bytes: number
-  /** `prefix_key.i` and `prefix_value.i`, [1, G, max(1, length), d] */
+  /** `prefix_key.i` and `prefix_value.i`, [1, G, max(1, length), d]; a device may still be at work on them */
+  readonly feeds: Feeds | Promise<Feeds>
+}
+
+/** One in this process's memory. */
+export interface HostSegment extends KvSegment {
   readonly feeds: Feeds
 }
 
@@ -24,7 +29,7 @@ export interface KvCache {
   /** places that the feeds have, at least 1; those from `length` on are to be masked */
   readonly capacity: number
   /** `past_key.i` and `past_value.i`, [B, G, capacity, d] */
-  feeds(): Feeds
+  feeds(): Feeds | Promise<Feeds>
   /** Takes over what a run of `count` tokens a sequence put out, the first `kept` of them only. */
   append(outputs: Record<string, Tensor>, count: number, kept?: number): void
   /** Goes on with some of the sequences only, by their place in the batch. */
@@ -52,7 +57,7 @@ const KINDS = ['key', 'value'] as const
 
 /** Keys and values in JS memory: `keys[layer]` and `values[layer]` are [B, G, T, d], row-major. */
 export class HostKv implements KvStore {
-  readonly nothing: KvSegment
+  readonly nothing: HostSegment
   readonly #shape: CacheShape
 
   constructor(shape: CacheShape) {
@@ -120,7 +125,7 @@ class HostCache implements KvCache {
     if (sequences.length < this.#batch) this.#relayout(this.#capacity, sequences)
   }
 
-  toSegment(): KvSegment {
+  toSegment(): HostSegment {
     const places = Math.max(1, this.#length)
     if (places < this.#capacity) this.#relayout(places, [0], places)
     const bytes = this.#buffers.reduce((sum, { byteLength }) => sum + byteLength, 0)
@@ -132,7 +137,7 @@ class HostCache implements KvCache {
     const { layerCount, kvHeadCount, headSize } = this.#shape
     for (const [index, buffer] of this.#buffers.entries()) {
       const kind = KINDS[Math.floor(index / layerCount)]!
-      copyRows(floatsOf(segment.feeds, `prefix_${kind}.${index % layerCount}`), buffer, {
+      copyRows(floatsOf(segment.feeds as Feeds, `prefix_${kind}.${index % layerCount}`), buffer, {
         rows: kvHeadCount,
         from: Math.max(1, segment.length) * headSize,
         to: this.#capacity * headSize,

@@ -101,8 +101,8 @@ export class LanguageModel {
         }),
         batch * logitRows,
       ),
-      ...prefix.feeds,
-      ...own.feeds(),
+      ...(await prefix.feeds),
+      ...(await own.feeds()),
     })
     this.counters.passes++
     this.counters.rows += rows

@@ -19,7 +19,7 @@ import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
 import { nextTurn } from './generate.ts'
 import { LanguageModel } from './languageModel.ts'
-import { DeferredSession, type GraphSource, openGraph } from './openGraph.ts'
+import { DeferredSession, type GraphSource, openDecoderOnDevice, openGraph } from './openGraph.ts'
 import type { Placement } from './placement.ts'
 import { GraphSession } from './session.ts'
 
@@ -93,10 +93,13 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
       onProgress?.(name, index / GRAPHS.length)
       sessions[name] = new DeferredSession(() => openGraph(source, name))
       opened.push(sessions[name])
+      if (name === 'decoder' && placement.decoder?.provider === 'webgpu') continue // see below
       if (!deferred || FOR_PROPOSALS.has(name)) await sessions[name].ready()
     }
     onProgress?.('ready', 1)
     const { decoder, ...graphs } = sessions
+    const onDevice = await openDecoderOnDevice(source, config.llm)
+    if (onDevice) opened.push(onDevice.session, { release: () => onDevice.kv.close() })
     const table = new EmbeddingTable(join(dir, embeddingsFile(manifest.llm)), config.vocabSize, config.llm.hiddenSize)
     opened.push({ release: async () => table.close() })
     const allStates = new DeferredSession(() => GraphSession.open(join(dir, ALL_STATES_FILE), threads))
@@ -110,11 +113,11 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
       tokenizer,
       graphs,
       allStates: () => allStates.ready(),
-      language: new LanguageModel(decoder, table, config.llm),
+      language: new LanguageModel(onDevice?.session ?? decoder, table, config.llm, { kv: onDevice?.kv }),
       openRest: async (stop) => {
-        for (const session of Object.values(sessions)) {
+        for (const [name, session] of Object.entries(sessions)) {
           await nextTurn(stop)
-          await session.ready()
+          if (name !== 'decoder' || onDevice === null) await session.ready()
         }
       },
       close,

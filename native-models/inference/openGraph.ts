@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { type GraphName, graphFile } from '../builders/modelFiles.ts'
 import { GromaError } from '../errors.ts'
 import { deviceGraph } from './deviceGraph.ts'
+import { DeviceKv, presentNames } from './deviceKv.ts'
+import type { CacheShape } from './kvCache.ts'
 import type { Place, Placement } from './placement.ts'
-import { type Feeds, GraphSession, type Tensor } from './session.ts'
+import { type Feeds, GraphSession, isOnDevice, type Tensor } from './session.ts'
 
 /** What is needed to open any graph of an engine folder. */
 export interface GraphSource {
@@ -31,7 +33,8 @@ export async function openGraph(source: GraphSource, graph: GraphName): Promise<
   try {
     return new DeviceSession(source, graph, await openOnDevice(source, graph, place), place)
   } catch (error) {
-    return giveUpDevice(source, graph, place, (error as Error).message)
+    noteFault(source, graph, place, (error as Error).message)
+    return openOnCpu(source, graph)
   }
 }
 
@@ -44,19 +47,43 @@ export async function openOnDevice(
   { dir, threads, headSizes }: Pick<GraphSource, 'dir' | 'threads' | 'headSizes'>,
   graph: GraphName,
   { provider, half }: Place,
+  stayOnDevice?: readonly string[],
 ) {
   const path = join(dir, graphFile(graph))
   const model = deviceGraph(await readFile(path), { half, headSize: headSizes[graph] ?? 0 })
   // The decoder computes shapes of what it is given, which every provider leaves to the processor.
-  return GraphSession.open(path, threads, { provider, mixed: graph === 'decoder', model })
+  return GraphSession.open(path, threads, {
+    provider,
+    mixed: graph === 'decoder',
+    model,
+    ...(stayOnDevice ? { stayOnDevice } : {}),
+  })
 }
 
-function giveUpDevice(source: GraphSource, graph: GraphName, { provider }: Place, reason: string) {
+/**
+ * The decoder with keys and values that stay on its device; null where the processor has to take over. There is no way back
+ * in the middle of a prompt: a device that fails later ends the call, and is not used again once the model is loaded anew.
+ */
+export async function openDecoderOnDevice(
+  source: GraphSource,
+  shape: CacheShape,
+): Promise<{ session: GraphSession; kv: DeviceKv } | null> {
+  const place = source.placement.decoder
+  if (place?.provider !== 'webgpu' || source.deviceFault.reason !== null) return null
+  try {
+    const session = await openOnDevice(source, 'decoder', place, presentNames(shape))
+    return { session, kv: await DeviceKv.open(shape, join(source.dir, 'keys-and-values'), source.threads) }
+  } catch (error) {
+    noteFault(source, 'decoder', place, (error as Error).message)
+    return null
+  }
+}
+
+function noteFault(source: GraphSource, graph: GraphName, { provider }: Place, reason: string): void {
   if (source.deviceFault.reason === null) {
     source.deviceFault.reason = `${provider} failed at ${graph}: ${reason}`
     source.onWarning(`${source.deviceFault.reason}; the CPU goes on until the model is loaded again`)
   }
-  return openOnCpu(source, graph)
 }
 
 class DeviceSession implements GraphSession {
@@ -94,13 +121,16 @@ class DeviceSession implements GraphSession {
   async #leaveDevice(reason: string): Promise<void> {
     this.#onDevice = false
     const lost = this.#session
-    this.#session = await giveUpDevice(this.#source, this.#graph, this.#place, reason)
+    noteFault(this.#source, this.#graph, this.#place, reason)
+    this.#session = await openOnCpu(this.#source, this.#graph)
     await lost.release().catch(() => {}) // of a device that is gone
   }
 }
 
 function requireFinite(outputs: Record<string, Tensor>): void {
-  for (const [name, { data }] of Object.entries(outputs)) {
+  for (const [name, tensor] of Object.entries(outputs)) {
+    if (isOnDevice(tensor)) continue
+    const { data } = tensor
     if (data instanceof Float32Array && !data.every(Number.isFinite)) {
       throw new GromaError('NUMERIC_FAULT', `${name} holds numbers that are not finite`)
     }

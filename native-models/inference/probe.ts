@@ -2,8 +2,11 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CONFIG_FILE, GRAPHS, GraphFacts, type GraphName, graphFile } from '../builders/modelFiles.ts'
 import { readManifest } from '../checkpoint/manifest.ts'
-import { parseGromaConfig } from '../groma/config.ts'
-import { deviceGraph, headSizesOf, RUNS_IN_HALF } from './deviceGraph.ts'
+import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
+import { headSizesOf, RUNS_IN_HALF } from './deviceGraph.ts'
+import { DeviceKv, presentNames } from './deviceKv.ts'
+import type { KvSegment } from './kvCache.ts'
+import { type GraphSource, openOnDevice } from './openGraph.ts'
 import { type GraphTrial, MARGIN, type ProviderTrial } from './placement.ts'
 import {
   type Feeds,
@@ -46,7 +49,8 @@ export async function tryProvider({ provider, modelDir, threads, all, onStep }: 
   const { config } = await readManifest(modelDir)
   const facts = GraphFacts.parse(config.engine)
   const configPath = join(modelDir, CONFIG_FILE)
-  const headSizes = headSizesOf(parseGromaConfig(JSON.parse(await readFile(configPath, 'utf8')), configPath))
+  const groma = parseGromaConfig(JSON.parse(await readFile(configPath, 'utf8')), configPath)
+  const headSizes = headSizesOf(groma)
   const outputs = new Map<GraphName, Record<string, Tensor>>()
   const graphs: GraphTrial[] = []
   for (const graph of GRAPHS) {
@@ -59,10 +63,13 @@ export async function tryProvider({ provider, modelDir, threads, all, onStep }: 
     for (const half of graph in RUNS_IN_HALF ? [false, true] : [false]) {
       if (half && (graphs.at(-1)!.seconds ?? 0) > HOPELESS * expected.seconds) continue
       onStep(`${graph} on ${provider}${half ? ' in float16' : ''}`)
-      const measured = await tryGraph(expected, half ? TOLERANCE.half : TOLERANCE.float, graph, async () => {
-        const model = deviceGraph(await readFile(path), { half, headSize: headSizes[graph] ?? 0 })
-        return GraphSession.open(path, threads, { provider, mixed: graph === 'decoder', model })
-      })
+      const measured = await tryGraph(expected, half ? TOLERANCE.half : TOLERANCE.float, graph, () =>
+        openOnDevice({ dir: modelDir, threads, headSizes }, graph, { provider, half }),
+      )
+      if (graph === 'decoder' && provider === 'webgpu' && measured.refusal === null) {
+        onStep(`${graph} on ${provider}, keys and values kept there`)
+        measured.seconds = await secondsPerToken({ dir: modelDir, threads, headSizes }, groma.llm)
+      }
       graphs.push({ graph, half, cpuSeconds: expected.seconds, ...measured })
     }
     const tried = graphs.filter((one) => one.graph === graph)
@@ -85,6 +92,40 @@ interface Timed {
   feeds: Feeds
   outputs: Record<string, Tensor>
   seconds: number
+}
+
+/** One token after a prompt of `SIZES.P` tokens, as the engine decodes on a WebGPU device. */
+async function secondsPerToken(
+  source: Pick<GraphSource, 'dir' | 'threads' | 'headSizes'>,
+  llm: GromaConfig['llm'],
+): Promise<number> {
+  const session = await openOnDevice(source, 'decoder', { provider: 'webgpu', half: false }, presentNames(llm))
+  const kv = await DeviceKv.open(llm, join(source.dir, 'keys-and-values'), source.threads)
+  try {
+    const forward = async (tokens: number, prefix: KvSegment) => {
+      const past = kv.cache(1)
+      const columns = Math.max(1, prefix.length) + 1 + tokens
+      const outputs = await session.run({
+        inputs_embeds: floats(noise(tokens * llm.hiddenSize), 1, tokens, llm.hiddenSize),
+        position_ids: integers(new Array(tokens).fill(0), 1, tokens),
+        attention_bias: floats(new Float32Array(tokens * columns), 1, 1, tokens, columns),
+        last_rows: integers([tokens - 1], 1),
+        ...(await prefix.feeds),
+        ...(await past.feeds()),
+      })
+      past.append(outputs, tokens)
+      await past.feeds()
+      return past.toSegment()
+    }
+    const prompt = await forward(SIZES.P!, kv.nothing)
+    await forward(1, prompt)
+    const startedAt = performance.now()
+    for (let run = 0; run < RUNS; run++) await forward(1, prompt)
+    return (performance.now() - startedAt) / 1000 / RUNS
+  } finally {
+    await session.release()
+    await kv.close()
+  }
 }
 
 /** Runs a graph once to warm it up, then for time; the session is released. */

@@ -43,6 +43,8 @@ export interface SessionOptions {
   mixed?: boolean
   /** The graph, instead of what the file says; weights still lie beside that file. */
   model?: Uint8Array
+  /** Outputs that stay where they were computed: to be fed back, never to be read. WebGPU only. */
+  stayOnDevice?: readonly string[]
   /** Writes the graph as the runtime made it for this machine, weights laid out for its kernels, in a file beside. */
   saveTo?: { path: string; dataFile: string }
 }
@@ -78,7 +80,9 @@ export class OpenGraph implements GraphSession {
 
   async run(feeds: Feeds): Promise<Record<string, Tensor>> {
     const inputs: Record<string, OrtTensor> = {}
-    for (const [name, { data, dims }] of Object.entries(feeds)) inputs[name] = new OrtTensor(data, dims)
+    for (const [name, tensor] of Object.entries(feeds)) {
+      inputs[name] = tensor instanceof OrtTensor ? tensor : new OrtTensor(tensor.data, tensor.dims)
+    }
     try {
       return (await this.#session.run(inputs)) as unknown as Record<string, Tensor>
     } catch (error) {
@@ -96,7 +100,7 @@ export class OpenGraph implements GraphSession {
 function sessionOptions(
   path: string,
   threads: number,
-  { provider = 'cpu', mixed = false, model, saveTo }: SessionOptions,
+  { provider = 'cpu', mixed = false, model, stayOnDevice, saveTo }: SessionOptions,
 ): InferenceSession.SessionOptions {
   const session: Record<string, unknown> = { intra_op: { allow_spinning: '0' } }
   if (provider !== 'cpu' && !mixed) session.disable_cpu_ep_fallback = '1'
@@ -114,6 +118,9 @@ function sessionOptions(
     enableCpuMemArena: true,
     logSeverityLevel: 4, // what goes wrong is thrown as well
     ...(saveTo ? { optimizedModelFilePath: saveTo.path } : {}),
+    ...(stayOnDevice
+      ? { preferredOutputLocation: Object.fromEntries(stayOnDevice.map((name) => [name, 'gpu-buffer' as const])) }
+      : {}),
     extra: { session },
   }
 }
@@ -133,6 +140,16 @@ export function builtInProviders(): { name: ProviderName; bundled: boolean }[] {
 }
 
 export const runtimeVersion: string = env.versions.node ?? ''
+
+/** Gives a device's memory back; the tensor is not to be used again. Others are left to the garbage collector. */
+export function disposeTensor(tensor: Tensor): void {
+  if (isOnDevice(tensor)) (tensor as unknown as OrtTensor).dispose()
+}
+
+/** Its numbers cannot be read: asking for them would end the process. */
+export function isOnDevice(tensor: Tensor): boolean {
+  return tensor instanceof OrtTensor && tensor.location === 'gpu-buffer'
+}
 
 /** A float tensor. */
 export function floats(data: Float32Array, ...dims: number[]): Tensor {

@@ -47,7 +47,7 @@ function expectTokens(feeds: Feeds, name: string, places: number, sequences: rea
   }
 }
 const expectCache = (cache: KvCache, sequences: readonly (readonly number[])[]) =>
-  expectTokens(cache.feeds(), 'past', cache.capacity, sequences)
+  expectTokens(cache.feeds() as Feeds, 'past', cache.capacity, sequences)
 
 describe('HostKv', () => {
   it('keeps every token through growth and sequences that leave', () => {

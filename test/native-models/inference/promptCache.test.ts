@@ -38,7 +38,8 @@ function cacheOf(limit = 1 << 20) {
   const get = async (key: string, pieces: [number, number][], signal?: AbortSignal) => {
     lengths.length = 0
     const segment = await cache.get(`${key.split('|')[0]}|prefix|${key}`, promptOf(...pieces), { signal })
-    expect([...(segment.feeds['prefix_key.0']!.data as Float32Array)]).toEqual(rowsOf(pieces))
+    const feeds = await segment.feeds
+    expect([...(feeds['prefix_key.0']!.data as Float32Array)]).toEqual(rowsOf(pieces))
     return lengths.slice()
   }
   return { cache, get }

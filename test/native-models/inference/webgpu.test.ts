@@ -55,6 +55,30 @@ describe.skipIf(missing !== null)(missing === null ? 'on WebGPU' : `on WebGPU (s
         expect(Math.abs(place - gpu.found.selected_cxcywh[row]![i]!)).toBeLessThan(1e-3)
   })
 
+  it('describes regions abreast and answers at length as on the processor, keys and values staying on the device', async () => {
+    const [cpu, gpu] = await Promise.all(
+      [{}, onWebgpu()].map(async (placement) => {
+        const warnings: string[] = []
+        const onWarning = (message: string) => warnings.push(message)
+        const engine = await GromaEngine.open(tiny.engine, { threads: 1, placement, onWarning })
+        const perception = await engine.perceive(testPicture(), { key: 'k' })
+        const boxes = engine.propose(perception).slice(0, 3)
+        const captions = await engine.caption(
+          perception,
+          boxes.map(({ boxCxcywh }) => boxCxcywh),
+          { detail: 'brief' },
+        )
+        const answers = []
+        for (const question of ['What?', 'What is it, and what is beside it?'])
+          answers.push((await engine.ask(perception, { question, grounded: true, maxNewTokens: 24 })).outputIds)
+        await engine.close()
+        return { captions: captions.map(({ outputIds }) => outputIds), answers, warnings }
+      }),
+    )
+    expect(gpu).toEqual(cpu)
+    expect(gpu!.captions).toHaveLength(3)
+  })
+
   it('sees nearly the same in float16', async () => {
     const [cpu, gpu] = [await answer({}), await answer(onWebgpu(true))]
     expect(relativeError(cpu.tensors.image_tokens!, gpu.tensors.image_tokens!)).toBeLessThan(3e-2)
