@@ -179,6 +179,12 @@ class Configurations(Folder):
             config.load(self.write("a.yaml", yaml.safe_dump(good)))
 
 
+    def test_a_trial_needs_neither_data_nor_weights(self):
+        stage = config.trial(config.load(HERE / "configs/release/3-instruction.yaml"), 2, DEMO)
+        self.assertEqual((stage.steps, stage.start, stage.weights, stage.layers), (1, None, {}, {"llm": 2}))
+        self.assertEqual([s.format for s in stage.data], ["synthetic"])
+
+
 class Killed(Exception):
     pass
 

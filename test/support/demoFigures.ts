@@ -1,10 +1,12 @@
 /**
  * What the demo model can do, measured on fresh scenes through our own engine: the figures of its model card.
- * Run by itself for the card: `node test/support/demoFigures.ts SCENES FIRST_SEED`.
+ * Run by itself for the card: `node test/support/demoFigures.ts [SCENES] [FIRST_SEED] [--checkpoint DIR] [--without branch|features]`;
+ * `--without` silences a part of the region tokens first: the convolution branch, or all that is told beside `<rK>`.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { convertCheckpoint } from '../../native-models/builders/buildModel.ts'
 import {
   type BoxCxcywh,
@@ -15,8 +17,11 @@ import {
 } from '../../native-models/geometry/boxes.ts'
 import { iouXyxy } from '../../native-models/geometry/overlap.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
+import { auroc } from '../../native-models/metrics/auroc.ts'
+import { sameCaption } from '../../native-models/metrics/captions.ts'
+import { cocoIouThresholds } from '../../native-models/metrics/detection.ts'
 import { decodeImage } from '../../native-models/preprocess/image.ts'
-import { drawScene, referringExpression } from './syntheticScenes.ts'
+import { absentExpressions, drawScene, referringExpression } from './syntheticScenes.ts'
 
 export const demoCheckpoint = join(import.meta.dirname, '../../native-models/demo/checkpoint')
 
@@ -25,6 +30,8 @@ export interface DemoFigures {
   objects: number
   /** Objects with a proposal at IoU >= 0.5. */
   recall: number
+  /** Mean over IoU 0.5 to 0.95 of the share of objects with a proposal; at most 100 proposals an image. */
+  averageRecall: number
   /** Proposals an object. */
   proposalsPerObject: number
   /** Captions of predicted boxes that match an object, word for word right. */
@@ -35,19 +42,54 @@ export interface DemoFigures {
   locate: number
   locatePrecisionOfAll: number
   locateRecallOfAll: number
+  /** Objects that a grounded description names word for word right at their box. */
+  described: number
+  /** Phrases at a box, of a grounded description, that are not what is there. */
+  wronglyDescribed: number
+  /** Does the confidence of the first box, 0 where none is given, tell phrases of what is there from those of what is not? */
+  absentAuroc: number | null
+}
+
+/** Parts of a region token, each by the tensors that make it. */
+const silenced = {
+  branch: ['region_encoder.roi_align.flatten_linear.weight'],
+  features: ['region_encoder.roi_align.updims.weight', 'region_encoder.roi_align.updims.bias'],
+}
+export type RegionTokenPart = keyof typeof silenced
+
+/** A copy of a checkpoint whose region tokens lack a part. */
+function copyWithout(checkpoint: string, part: RegionTokenPart, to: string): void {
+  cpSync(checkpoint, to, { recursive: true })
+  const bytes = readFileSync(join(checkpoint, 'model.safetensors'))
+  const headerEnd = 8 + Number(bytes.readBigUInt64LE())
+  const header = JSON.parse(bytes.toString('utf8', 8, headerEnd)) as Record<string, { data_offsets: [number, number] }>
+  for (const name of silenced[part]) {
+    const [from, end] = header[name]!.data_offsets
+    bytes.fill(0, headerEnd + from, headerEnd + end)
+  }
+  writeFileSync(join(to, 'model.safetensors'), bytes)
 }
 
 /** The demo model as an engine folder of its own. */
-export async function makeDemoFolder(): Promise<{ dir: string; remove(): void }> {
+export async function makeDemoFolder(
+  options: { checkpoint?: string; without?: RegionTokenPart } = {},
+): Promise<{ dir: string; remove(): void }> {
   const folder = mkdtempSync(join(tmpdir(), 'gromatic-demo-'))
   const dir = join(folder, 'model')
-  await convertCheckpoint(demoCheckpoint, dir, { llm: 'fp32', vision: 'fp32' })
+  let { checkpoint = demoCheckpoint } = options
+  if (options.without) {
+    copyWithout(checkpoint, options.without, join(folder, 'checkpoint'))
+    checkpoint = join(folder, 'checkpoint')
+  }
+  await convertCheckpoint(checkpoint, dir, { llm: 'fp32', vision: 'fp32' })
   return { dir, remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
 
 /** Opens the demo model, converted into a folder that goes away with the engine. */
-export async function openDemo(): Promise<{ engine: GromaEngine; close(): Promise<void> }> {
-  const { dir, remove } = await makeDemoFolder()
+export async function openDemo(
+  options: { checkpoint?: string; without?: RegionTokenPart } = {},
+): Promise<{ engine: GromaEngine; close(): Promise<void> }> {
+  const { dir, remove } = await makeDemoFolder(options)
   const engine = await GromaEngine.open(dir)
   return {
     engine,
@@ -70,16 +112,23 @@ export async function measureDemo(
 ): Promise<DemoFigures> {
   const n = { objects: 0, found: 0, proposals: 0, matched: 0, right: 0, drawnRight: 0, asked: 0, located: 0 }
   const all = { asked: 0, given: 0, hit: 0 }
+  const description = { pairs: 0, right: 0, named: 0 }
+  const confidence = { there: [] as number[], absent: [] as number[] }
+  let recalls = 0
   const figures = (scenes: number): DemoFigures => ({
     scenes,
     objects: n.objects,
     recall: share(n.found, n.objects),
+    averageRecall: share(recalls, n.objects),
     proposalsPerObject: share(n.proposals, n.objects),
     captionOfProposals: share(n.right, n.matched),
     captionOfDrawnBoxes: share(n.drawnRight, n.objects),
     locate: share(n.located, n.asked),
     locatePrecisionOfAll: share(all.hit, all.given),
     locateRecallOfAll: share(all.hit, all.asked),
+    described: share(description.named, n.objects),
+    wronglyDescribed: share(description.pairs - description.right, description.pairs),
+    absentAuroc: auroc(confidence.there, confidence.absent),
   })
   for (let k = 0; k < sceneCount; k++) {
     const scene = await drawScene(firstSeed + k)
@@ -95,7 +144,9 @@ export async function measureDemo(
     )
     n.objects += truth.length
     n.proposals += proposals.length
-    n.found += truth.filter((box) => proposals.some(({ boxCxcywh }) => iou(boxCxcywh, box) >= 0.5)).length
+    const fits = truth.map((box) => Math.max(0, ...proposals.map(({ boxCxcywh }) => iou(boxCxcywh, box))))
+    n.found += fits.filter((fit) => fit >= 0.5).length
+    for (const fit of fits) recalls += cocoIouThresholds.filter((threshold) => fit >= threshold).length / 10
     for (const [place, { boxCxcywh }] of proposals.entries()) {
       const overlaps = truth.map((box) => iou(boxCxcywh, box))
       const best = overlaps.indexOf(Math.max(...overlaps))
@@ -114,7 +165,28 @@ export async function measureDemo(
       const answer = await engine.locate(perception, { phrase, all: false })
       const first = answer.spans.flatMap((span) => span.regions)[0]
       if (first && iou(first.boxCxcywh, truth[place]!) >= 0.5) n.located++
+      confidence.there.push(first?.score ?? 0)
     }
+    for (const phrase of absentExpressions(scene, firstSeed + k)) {
+      const answer = await engine.locate(perception, { phrase, all: false })
+      confidence.absent.push(answer.spans.flatMap((span) => span.regions)[0]?.score ?? 0)
+    }
+    const told = await engine.ask(perception, {
+      question: 'Give me a concise description of the image.',
+      grounded: true,
+    })
+    const named = new Set<number>()
+    for (const { text, regions } of told.spans)
+      for (const { boxCxcywh } of regions) {
+        description.pairs++
+        const meant = truth.findIndex(
+          (box, place) => iou(box, boxCxcywh) >= 0.5 && sameCaption(text, scene.objects[place]!.caption),
+        )
+        if (meant < 0) continue
+        description.right++
+        named.add(meant)
+      }
+    description.named += named.size
     for (const shape of new Set(scene.objects.map((object) => object.shape))) {
       const wanted = truth.filter((_, place) => scene.objects[place]!.shape === shape)
       const answer = await engine.locate(perception, { phrase: shape, all: true })
@@ -128,8 +200,6 @@ export async function measureDemo(
   return figures(sceneCount)
 }
 
-const sameCaption = (said: string, right: string) => said.trim().toLowerCase().replace(/\.$/, '') === right
-
 /** A box as a hand draws it: each side off by up to a tenth of the box. */
 function asDrawn([cx, cy, w, h]: BoxCxcywh, seed: number): BoxCxcywh {
   const off = (k: number) => Math.sin(seed * 12.9898 + k * 78.233) * 0.05
@@ -137,8 +207,18 @@ function asDrawn([cx, cy, w, h]: BoxCxcywh, seed: number): BoxCxcywh {
 }
 
 if (import.meta.main) {
-  const [scenes = 100, seed = 1_000_000] = process.argv.slice(2).map(Number)
-  const { engine, close } = await openDemo()
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { checkpoint: { type: 'string' }, without: { type: 'string' } },
+  })
+  const [scenes = 100, seed = 1_000_000] = positionals.map(Number)
+  const { checkpoint, without } = values
+  if (without !== undefined && !Object.hasOwn(silenced, without))
+    throw new Error(`--without takes ${Object.keys(silenced).join(' or ')}`)
+  const { engine, close } = await openDemo({
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+    ...(without === undefined ? {} : { without: without as RegionTokenPart }),
+  })
   const figures = await measureDemo(engine, scenes, seed, (done, now) => {
     if (done % 10 === 0) console.error(done, JSON.stringify(now))
   })

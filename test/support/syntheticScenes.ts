@@ -196,3 +196,26 @@ export function referringExpression(scene: Scene, object: SceneObject): string |
   )
   return place ? `${words} ${place[0]}` : null
 }
+
+/**
+ * Phrases of what is not in the scene, at most one an object: half of them a word away from something that is there.
+ */
+export function absentExpressions(scene: Scene, seed: number): string[] {
+  const next = random(seed ^ 0x5eed)
+  const pick = <T>(from: readonly T[]) => from[Math.floor(next() * from.length)]!
+  const colourNames = Object.keys(colours) as Colour[]
+  const there = new Set(scene.objects.map(({ caption }) => caption))
+  const found = new Set<string>()
+  for (const object of scene.objects) {
+    const words = { size: object.size, colour: object.colour, shape: object.shape }
+    if (next() < 0.5) {
+      const other = Math.floor(next() * 3)
+      if (other === 0) words.size = object.size === 'small' ? 'large' : 'small'
+      else if (other === 1) words.colour = pick(colourNames)
+      else words.shape = pick(shapes)
+    } else Object.assign(words, { size: pick(['small', 'large']), colour: pick(colourNames), shape: pick(shapes) })
+    const name = `${words.size} ${words.colour} ${words.shape}`
+    if (!there.has(`a ${name}`)) found.add(`the ${name}`)
+  }
+  return [...found]
+}

@@ -28,9 +28,9 @@ def config() -> GromaConfig:
     )
 
 
-def new_model(seed: int = 1) -> Groma:
+def new_model(seed: int = 1, shape: GromaConfig | None = None) -> Groma:
     torch.manual_seed(seed)
-    model = Groma(config())
+    model = Groma(shape or config())
     vision_encoder.initialise(model.perceiver.vis_encoder)
     phase1.initialise(model.perceiver.ddetr_transformer)
     for m in (model.llm, model.img_txt_bridge, model.extra_lm_head, model.new_input_embs):

@@ -15,12 +15,14 @@ import torch
 
 from . import checkpoint, demo, make_tokenizer, phase0, phase1, phase2, phase3, phase4, phase5
 from .recipe.config import load as load_stage
+from .recipe.config import trial
 from .recipe.run import run as run_stage
 from .schedule import load
 
 BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt",
           "3": "phase2.pt", "3b": "phase3.pt", "4": "phase2b.pt", "5a": "phase2b.pt", "5b": "phase5a.pt"}  # fmt: skip
 HEADS = {"3": "phase1b.pt", "3b": "phase3.pt", "4": "phase1c.pt"}  # where the dense heads are taken from
+DEMO = Path(__file__).parents[2] / "demo" / "checkpoint"
 SEEDS = 100_000  # training draws from seeds under this; samples and evaluation from above
 
 
@@ -29,6 +31,7 @@ def main() -> None:
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, help="a stage's YAML file")
     what.add_argument("--phase", choices=["0", *BEFORE, "export"])
+    p.add_argument("--trial", type=int, metavar="LAYERS", help="one update of a stage on random weights, with so many layers of its language model")
     p.add_argument("--out", type=Path, help="folder of states and checkpoint; a stage's file names its own")
     p.add_argument("--steps", type=int, help="updates of the weights (phases: 500)")
     p.add_argument("--seed", type=int, default=1)
@@ -37,7 +40,8 @@ def main() -> None:
     a = p.parse_args()
     if a.config:
         changes = {"steps": a.steps} if a.steps else {}
-        run_stage(load_stage(a.config, **changes | ({"out": str(a.out.resolve())} if a.out else {})))
+        stage = load_stage(a.config, **changes | ({"out": str(a.out.resolve())} if a.out else {}))
+        run_stage(stage if a.trial is None else trial(stage, a.trial, DEMO))
         return
     if not a.out or not 0 < a.seed < SEEDS - 20:
         p.error(f"a phase needs --out, and a seed between 1 and {SEEDS - 21}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 import yaml
@@ -44,7 +44,7 @@ class StageConfig:
     layers: dict[str, int] = field(default_factory=dict)  # vision, llm: fewer layers than the shape says (trial runs)
     flip: float = 0.0  # share of pictures mirrored (detection only: words have a left and a right)
     seed: int = 1
-    save_every: int = 1000
+    save_every: int = 1000  # 0: neither state nor checkpoint is written
     log_every: int = 20
     workers: int = 2
 
@@ -93,3 +93,14 @@ def resolve(options: dict, place: Path) -> dict:
         k: (place / v).resolve() if k in ("images", "annotations", "refs", "sentences", "folder") and isinstance(v, str) else v
         for k, v in options.items()
     }
+
+
+def trial(config: StageConfig, layers: int, tokenizer: Path) -> StageConfig:
+    """One update on one synthetic scene from random weights: do the stage's shapes fit and run on this machine?
+
+    layers: of the language model, so that a 7B can be tried where not all of it fits; tokenizer: any (its words do not matter).
+    """
+    return replace(
+        config, out=config.out / "trial", start=None, weights={}, tokenizer=tokenizer, data=[Source("synthetic", 1.0)],
+        steps=1, batch=1, accumulate=1, warmup=0, workers=1, log_every=1, save_every=0, layers=config.layers | {"llm": layers},
+    )  # fmt: skip

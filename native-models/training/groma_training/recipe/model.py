@@ -33,7 +33,7 @@ def build(config: StageConfig) -> Groma:
     if config.start:
         model = checkpoint.read(config.start)
     elif config.shape == "demo":
-        model = demo.new_model(config.seed)
+        model = demo.new_model(config.seed, shape_of(config))
     else:
         model = Groma(shape_of(config))
         phase1.initialise(model.perceiver.ddetr_transformer)

@@ -123,14 +123,15 @@ def run(config: StageConfig) -> None:
             state.step += 1
             if many.first and (state.step % config.log_every == 0 or state.step == config.steps):
                 report(log, state.step, sums, norm)
-            if state.step % config.save_every == 0 or state.step == config.steps:
+            if config.save_every and (state.step % config.save_every == 0 or state.step == config.steps):
                 state.save()
     finally:
         feed.close()
-    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=many.world > 1))
-    if many.first:
-        checkpoint.write(model, config.out / "checkpoint", tok_folder, whole)
-    many.wait()
+    if config.save_every:
+        whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=many.world > 1))
+        if many.first:
+            checkpoint.write(model, config.out / "checkpoint", tok_folder, whole)
+        many.wait()
     many.close()
 
 
