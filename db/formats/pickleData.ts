@@ -76,8 +76,9 @@ class DataUnpickler {
       case 0x53: // STRING
         return this.#quoted(this.#line())
       case 0x56: // UNICODE
-        return this.#line('utf8').replace(/\\u([0-9a-f]{4})/gi, (_, hex: string) =>
-          String.fromCharCode(Number.parseInt(hex, 16)),
+        // Latin-1, and the rest by their numbers
+        return this.#line().replace(/\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})/g, (_, short?: string, long?: string) =>
+          String.fromCodePoint(Math.min(0x10ffff, Number.parseInt(short ?? long ?? '0', 16))),
         )
       case 0x55: // SHORT_BINSTRING
       case 0x8c: // SHORT_BINUNICODE
@@ -215,12 +216,12 @@ class DataUnpickler {
     return new TextDecoder().decode(this.#bytes.subarray(start, start + length))
   }
 
-  #line(encoding: 'latin1' | 'utf8' = 'latin1'): string {
+  #line(): string {
     const end = this.#bytes.indexOf(0x0a, this.#at)
     if (end < 0) throw this.#broken('ends early')
     const start = this.#at
     this.#at = end + 1
-    return Buffer.from(this.#bytes.subarray(start, end)).toString(encoding).replace(/\r$/, '')
+    return Buffer.from(this.#bytes.subarray(start, end)).toString('latin1').replace(/\r$/, '')
   }
 
   #recall(index: number): PickleValue {

@@ -6,7 +6,9 @@ import { readJson } from './jsonStream.ts'
 import { listFilesBelow, readBytes, readHead } from './textFile.ts'
 
 const NAMES = 20_000
+/** How far a JSON file is read, alone and as one of a folder. */
 const JSON_BYTES = 64 * 1024 * 1024
+const JSON_BYTES_IN_FOLDER = 4 * 1024 * 1024
 
 export interface Probe {
   path: string
@@ -15,19 +17,19 @@ export interface Probe {
   names: readonly string[]
   /** The first 64 KB of one of `names`, as text. */
   head(name: string): string
-  /** Of a JSON file: its outermost keys ('' for a list) with the first entry of each list, as far as 64 MB show; null when it is none. */
+  /** Of a JSON file: its outermost keys ('' for a list) with the first entry of each list, as far as the first 64 MB (4 MB in a folder) show; null when it is none. */
   json(name: string): ReadonlyMap<string, unknown> | null
 }
 
 class Enough extends Error {}
 
-function peekJson(path: string): Map<string, unknown> | null {
+function peekJson(path: string, limit: number): Map<string, unknown> | null {
   const seen = new Map<string, unknown>()
   let bytes = 0
   try {
     const chunks = readBytes(path, (count) => {
       bytes += count
-      if (bytes > JSON_BYTES) throw new Enough()
+      if (bytes > limit) throw new Enough()
     })
     for (const { list, value, error } of readJson(chunks, path)) {
       if (!seen.has(list) && error === undefined) seen.set(list, value)
@@ -60,7 +62,11 @@ export function probePath(path: string): Probe {
       return known
     },
     json(name) {
-      if (!jsons.has(name)) jsons.set(name, /^\s*[[{]/.test(this.head(name)) ? peekJson(full(name)) : null)
+      if (!jsons.has(name))
+        jsons.set(
+          name,
+          /^\s*[[{]/.test(this.head(name)) ? peekJson(full(name), isFolder ? JSON_BYTES_IN_FOLDER : JSON_BYTES) : null,
+        )
       return jsons.get(name) ?? null
     },
   }

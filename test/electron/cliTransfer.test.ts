@@ -76,6 +76,11 @@ it('takes a data set into a new project, twice the same, and says what it would 
   })
 })
 
+it('helps, with examples', () => {
+  for (const name of ['import', 'export', 'formats'])
+    expect(cli(name, '--help').out).toMatch(/Usage: gromatic(.|\n)*Example/)
+})
+
 it('writes formats, in parts and zipped, and writes its own exports again', () => {
   expect(json('formats')).toHaveLength(16)
   for (const format of ['voc', 'csv', 'groma-instruct']) {
