@@ -1,4 +1,4 @@
-/** The model’s boxes in pixels, as an evaluation wants them: not clamped to the image. PURE. */
+/** The model's boxes in pixels, as an evaluation wants them: not clamped to the image. PURE. */
 import { iouXywh, type Xywh } from '../../../native-models/metrics/detection.ts'
 import type { EvaluationImage } from './evaluationTypes.ts'
 
