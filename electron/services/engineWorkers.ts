@@ -84,15 +84,25 @@ export class EngineWorkers implements TaskRunner {
   async #dispatch<K extends Kind>(task: TaskOf<K>, options: RunOptions): Promise<EngineResult<K>> {
     const { key } = task.image
     const waiting = (host: EngineHost) => this.#unfinished.get(host) ?? 0
-    const idlest = this.#hosts.reduce((best, host) => (waiting(host) < waiting(best) ? host : best))
-    const host = this.#seenBy.get(key) ?? idlest
+    const idlest = this.#usable().reduce((best, host) => (waiting(host) < waiting(best) ? host : best))
+    const known = this.#seenBy.get(key)
+    const host = known !== undefined && this.#usable().includes(known) ? known : idlest
     this.#remember(key, host)
     this.#unfinished.set(host, waiting(host) + 1)
     try {
       return await host.run(task, options)
+    } catch (error) {
+      // One process more that could not load the model is none the fewer: the others do its work.
+      if (this.#usable().includes(host) || options.signal?.aborted) throw error
+      return this.#dispatch(task, options)
     } finally {
       this.#unfinished.set(host, waiting(host) - 1)
     }
+  }
+
+  /** The first, which tells its own failure, and of the others those that can work. */
+  #usable(): EngineHost[] {
+    return this.#hosts.filter((host, index) => index === 0 || host.failure() === null)
   }
 
   #remember(key: string, host: EngineHost): void {

@@ -19,7 +19,7 @@ async function measureApart(name: keyof typeof figures, quick: boolean): Promise
   child.on('message', (message: FigureRecord[]) => {
     records = message
   })
-  const stop = () => child.kill('SIGKILL')
+  const stop = () => child.kill()
   process.on('exit', stop)
   const ending = await new Promise<string>((resolve) =>
     child.on('exit', (code, signal) => resolve(signal ?? `exit code ${code}`)),

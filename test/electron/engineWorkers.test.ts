@@ -79,6 +79,15 @@ describe('engine workers', () => {
     expect((await workers.run(propose('a'))).regions).toHaveLength(4)
   })
 
+  it('does without a process that cannot load the model', async () => {
+    const { workers, hosts } = makeWorkers(1)
+    workers.grow(2, { ...model, modelDir: '/bad-model' })
+    const names = ['a', 'b', 'c', 'd']
+    const results = await Promise.all(names.map((name) => workers.run(propose(name))))
+    expect(results.map(({ regions }) => regions.length)).toEqual([4, 4, 4, 4])
+    expect(hosts[1]!.failure()).toMatchObject({ code: 'MODEL_INVALID' })
+  })
+
   it('lets go of a task when whoever asks for it no longer wants it', async () => {
     const { workers } = makeWorkers(1)
     const command = new AbortController()

@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { runCli } from '../cli.ts'
 import { type Figure, measured, type Row } from '../figure.ts'
 import { seconds } from '../measure.ts'
 import { releaseCheckpoint } from '../models.ts'
@@ -22,7 +22,6 @@ const time: Row = {
   ratio: 'value/reference',
   goal: { of: 'ratio', at: '<=', limit: 2 },
 }
-const CLI = join(import.meta.dirname, '../../../electron/cli/main.ts')
 const OUTPUT_BYTES = 5e9
 
 export const convert: Figure = {
@@ -63,12 +62,11 @@ const gigabytes = (bytes: number) => bytes / 1e9
 /** Runs the command; resolves to the largest RSS of its processes. */
 async function convertOnce(checkpoint: string, outDir: string): Promise<number> {
   const args = ['models', 'convert', checkpoint, '--out', outDir, '--llm', 'int4', '--vision', 'int8']
-  const child = spawn(process.execPath, [CLI, ...args], { stdio: ['ignore', 'ignore', 'inherit'] })
-  const peak = followPeakRss(child.pid!)
-  const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
-  const bytes = peak()
-  if (code !== 0) throw new Error(`models convert ended with exit code ${code}`)
-  return bytes
+  let peak = () => 0
+  await runCli(args, (pid) => {
+    peak = followPeakRss(pid)
+  })
+  return peak()
 }
 
 async function filesOf(dir: string): Promise<string[]> {

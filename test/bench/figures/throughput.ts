@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { runCli } from '../cli.ts'
 import { type Figure, measured, type Row } from '../figure.ts'
 import { brief, interleaved, seconds, spreadText } from '../measure.ts'
 import { sceneFolder } from '../picture.ts'
@@ -13,7 +13,6 @@ const row: Row = {
   ratio: 'value/reference',
   goal: { of: 'ratio', at: '>=', limit: 1.6 },
 }
-const CLI = join(import.meta.dirname, '../../../electron/cli/main.ts')
 
 export const throughput: Figure = {
   work: '`annotate` over 200 images, demo model, proposals and captions',
@@ -40,17 +39,7 @@ export const throughput: Figure = {
 /** Runs the command over a folder. Resolves to the images and annotations that it wrote, as text. */
 async function annotate(folder: string, options: string[]): Promise<string> {
   const out = join(cacheDir(), 'throughput.json')
-  const child = spawn(process.execPath, [CLI, 'annotate', folder, '--out', out, '--overwrite', ...options], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    // A home of its own: what a person has set must not change what is measured.
-    env: { ...process.env, GROMATIC_HOME: join(cacheDir(), 'home') },
-  })
-  let said = ''
-  child.stderr.on('data', (chunk) => {
-    said += chunk
-  })
-  const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
-  if (code !== 0) throw new Error(`annotate ended with exit code ${code}: ${said.trim().split('\n').at(-1)}`)
+  await runCli(['annotate', folder, '--out', out, '--overwrite', ...options])
   const { images, annotations, categories } = JSON.parse(readFileSync(out, 'utf8'))
   rmSync(out)
   return JSON.stringify({ images, annotations, categories })
