@@ -17,9 +17,11 @@ from PIL import Image
 
 from groma_training import checkpoint
 from groma_training.packing import Packer
+from groma_training.pipeline import Pipeline
 from groma_training.proposer import Proposals
 from groma_training.recipe import config, curves, matching, readers, run
 from groma_training.recipe.example import ready
+from groma_training.recipe.mixture import Mixture
 from groma_training.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
@@ -131,6 +133,37 @@ class Readers(Folder):
         example = readers.Captions(self.at, self.write("c.json", found)).example(0, RNG)
         self.assertEqual(len(example.boxes), 0)
         self.assertIn("a dog on grass", self.sequence(example))
+
+
+class Mixtures(Folder):
+    def sources(self, *weights):
+        return [config.Source("synthetic", weights[0], {"long_side": (300, 310)}),
+                config.Source("coco", weights[1], {"images": self.at, "annotations": self.coco()})]  # fmt: skip
+
+    def test_weights_are_shares(self):
+        mixture = Mixture(self.sources(1, 3), 56)
+        drawn = [mixture.draw(np.random.default_rng([1, i])).scene is None for i in range(120)]
+        self.assertAlmostEqual(sum(drawn) / len(drawn), 0.75, delta=0.12)
+
+    def test_damaged_items_are_passed_over_until_there_is_nothing_else(self):
+        (self.at / "7.jpg").write_bytes(b"no picture")
+        self.assertIsNotNone(Mixture(self.sources(1, 1), 56).draw(np.random.default_rng(3)).scene)
+        with self.assertRaisesRegex(ValueError, "20 damaged"):
+            Mixture(self.sources(0, 1), 56).draw(np.random.default_rng(3))
+
+    def test_a_failure_while_drawing_reaches_the_trainer(self):
+        (self.at / "7.jpg").unlink()
+        feed = Pipeline(Mixture(self.sources(0, 1), 56).draw, 1)
+        self.addCleanup(feed.close)
+        with self.assertRaisesRegex(RuntimeError, "20 damaged"):
+            feed.take(1)
+
+    def test_unknown_formats_and_empty_sets_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "no data format is called voc"):
+            Mixture([config.Source("voc", 1)], 56)
+        empty = config.Source("coco", 1, {"images": self.at, "annotations": self.coco(annotations=[])})
+        with self.assertRaisesRegex(ValueError, "nothing to train on"):
+            Mixture([empty], 56)
 
 
 class Loss(unittest.TestCase):

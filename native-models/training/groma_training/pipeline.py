@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty
 
 import cv2
 import numpy as np
@@ -60,8 +62,17 @@ def _work(queue, make, seed: int, worker: int, workers: int, start: int, total: 
     os.nice(3)
     i = start + (worker - start) % workers  # the first item from start on that is this worker's
     while True:
-        queue.put(make(np.random.default_rng([seed, i]), min(1.0, i / total)))
+        try:
+            queue.put(make(np.random.default_rng([seed, i]), min(1.0, i / total)))
+        except Exception:
+            queue.put(Failure(traceback.format_exc()))
+            return
         i += workers
+
+
+@dataclass
+class Failure:
+    text: str
 
 
 class Pipeline:
@@ -85,9 +96,22 @@ class Pipeline:
     def take(self, n: int = 1) -> list:
         out = []
         for _ in range(n):
-            out.append(self.queues[self.next % len(self.queues)].get())
+            k = self.next % len(self.queues)
+            item = self._get(self.queues[k], self.workers[k])
+            if isinstance(item, Failure):
+                raise RuntimeError(f"item {self.next} could not be made:\n{item.text}")
+            out.append(item)
             self.next += 1
         return out
+
+    @staticmethod
+    def _get(queue, worker):
+        while True:
+            try:
+                return queue.get(timeout=5)
+            except Empty:
+                if not worker.is_alive():
+                    raise RuntimeError(f"the process that makes the items ended ({worker.exitcode})") from None
 
     def close(self) -> None:
         for w in self.workers:

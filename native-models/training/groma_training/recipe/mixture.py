@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from xml.etree import ElementTree
+
 import numpy as np
 
 from .config import Source
 from .example import Ready, ready
 from .readers import READERS
+
+PATIENCE = 20  # damaged items in a row before a run stops
 
 
 class Mixture:
@@ -24,7 +29,12 @@ class Mixture:
         self.shares = weights / weights.sum()
 
     def draw(self, rng: np.random.Generator, progress: float = 0.0) -> Ready:
-        """The next example, by pipeline.Pipeline's rules (a function of rng)."""
-        reader = self.readers[int(rng.choice(len(self.readers), p=self.shares))]
-        example = reader.example(int(rng.integers(len(reader))), rng)
-        return ready(example, self.side, mirror=bool(rng.random() < self.flip))
+        """The next example, by pipeline.Pipeline's rules (a function of rng); damaged ones are passed over and named."""
+        for _ in range(PATIENCE):
+            reader = self.readers[int(rng.choice(len(self.readers), p=self.shares))]
+            i, mirror = int(rng.integers(len(reader))), bool(rng.random() < self.flip)
+            try:
+                return ready(reader.example(i, rng), self.side, mirror)
+            except (OSError, ValueError, ElementTree.ParseError) as error:
+                print(f"{type(reader).__name__} item {i} is passed over: {error}", file=sys.stderr, flush=True)
+        raise ValueError(f"{PATIENCE} damaged items one after the other")
