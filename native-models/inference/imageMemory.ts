@@ -1,3 +1,4 @@
+import type { GraphFacts } from '../builders/modelFiles.ts'
 import { REGION_LEVEL_SCALES } from '../builders/regionMaps.ts'
 import { GromaError } from '../errors.ts'
 import { promptPrefix } from '../groma/prompt.ts'
@@ -50,6 +51,16 @@ const KINDS = ['maps', 'prefix', 'states', 'image-tokens', 'region-tokens', 'per
 
 /** Half-way through pooling a box takes [finest side, C, bins]: so many bytes of them at a time. */
 const REGION_BATCH_BYTES = 128 << 20
+
+/** Boxes that the region head takes at a time. */
+export function regionBatch({
+  side,
+  regionChannels,
+  regionBins,
+}: Pick<GraphFacts, 'side' | 'regionChannels' | 'regionBins'>): number {
+  const bytesOfBox = side * REGION_LEVEL_SCALES[0] * regionChannels * regionBins * Float32Array.BYTES_PER_ELEMENT
+  return Math.max(1, Math.floor(REGION_BATCH_BYTES / bytesOfBox))
+}
 
 /**
  * Per image: hidden states, image tokens, region maps, region tokens, and the language model's keys and values of
@@ -215,11 +226,7 @@ export class ImageMemory {
 
   async #encodeRegions(perception: Perception, boxes: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
     const maps = await this.#regionMaps(perception, signal)
-    const { regionChannels, regionBins, side } = this.#model.facts
-    const batch = Math.max(
-      1,
-      Math.floor(REGION_BATCH_BYTES / (side * REGION_LEVEL_SCALES[0] * regionChannels * regionBins * 4)),
-    )
+    const batch = regionBatch(this.#model.facts)
     const count = boxes.length / 4
     const tokens = new Float32Array(count * this.#model.config.llm.hiddenSize)
     for (let start = 0; start < count; start += batch) {

@@ -173,7 +173,7 @@ async function writeSafetensorsShard(path: string, tensors: readonly FormulaTens
 }
 
 /** `config.json` as transformers saves it: what equals its class default is left out, but for the language model's. */
-function releaseConfig({ vision, llm }: GromaSizes) {
+export function releaseConfig({ vision, llm }: GromaSizes) {
   const version = { transformers_version: '4.32.0' }
   return {
     architectures: ['GromaModel'],
