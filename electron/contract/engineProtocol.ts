@@ -188,7 +188,13 @@ export const EngineRequest = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('verify'), taskId: z.int(), modelDir: z.string() }),
   /** Tries every provider and says what runs, how fast, and why not the others. */
-  z.object({ type: z.literal('test'), taskId: z.int(), modelDir: z.string(), ...machine }),
+  z.object({
+    type: z.literal('test'),
+    taskId: z.int(),
+    modelDir: z.string(),
+    checkpointDir: z.string().nullable(),
+    ...machine,
+  }),
   /** The only request of a process that was started for this job. */
   z.object({ type: z.literal('apart'), taskId: z.int(), job: ApartJob }),
   /** Answers `help`: what the job gave, or why it did not end well. */

@@ -137,8 +137,9 @@ export class EngineHost {
 
   /** Tries every provider with an engine folder, in the engine process. */
   test(model: EngineModel, options: CopyOptions = {}): Promise<unknown> {
-    const { modelDir, provider = 'auto', cacheDir = null } = model
-    const request = (taskId: number): EngineRequest => ({ type: 'test', taskId, modelDir, provider, cacheDir })
+    const { modelDir, checkpointDir, provider = 'auto', cacheDir = null } = model
+    const about = { modelDir, checkpointDir, provider, cacheDir }
+    const request = (taskId: number): EngineRequest => ({ type: 'test', taskId, ...about })
     return this.#submit(request, false, copying(options, 'Testing'))
   }
 

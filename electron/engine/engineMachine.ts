@@ -75,6 +75,8 @@ export async function openForMachine(
     deferred: large,
     ...(limits ? { threads: limits.threads, memoryLimitBytes: limits.imageMemoryBytes } : {}),
     onWarning: (message) => on.log('warn', message),
+    // The application starts this process again, on the processor; what was said of the failure goes out first.
+    onDeviceLost: () => setTimeout(() => process.exit(1), 100),
     onLog: (message) => on.log('info', message),
     onProgress: (step, fraction) => on.note(fraction, `Loading the model: ${words(step)}`),
   })

@@ -104,6 +104,8 @@ async function handle(request: TaskRequest): Promise<void> {
       case 'verify':
         return verify(request.modelDir, copying, signal)
       case 'test':
+        if (request.checkpointDir !== null && !existsSync(request.modelDir))
+          await prepare(request.checkpointDir, request.modelDir, note)
         return testModel(request.modelDir, request, { help, log, note, signal })
       case 'apart':
         return runApart(request.job, note)

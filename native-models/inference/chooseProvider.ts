@@ -18,7 +18,7 @@ export interface ChooseOptions {
   memoryPath: string | null
   /** Runs a trial in a process of its own, which may die or hang. @throws Error with the reason in words when it does */
   tryApart: (provider: ProviderName, all: boolean) => Promise<ProviderTrial>
-  /** Tries every provider and every graph, whatever is known and however small the model. */
+  /** Tries every provider anew, whatever is known and however small the model. */
   thorough?: boolean
   signal?: AbortSignal | undefined
 }
@@ -64,7 +64,7 @@ export async function chooseProvider(options: ChooseOptions): Promise<ProviderCh
       const reason = 'its libraries are not installed (npm run setup:cuda fetches them)'
       reports.push({ provider: name, verdict: 'refused', reason, trial: null })
     } else {
-      const all = thorough || wanted === name
+      const all = wanted === name
       const known = memory.trials.find(
         ({ modelHash: hash, trial, ...one }) => hash === modelHash && trial.provider === name && (one.all || !all),
       )

@@ -35,7 +35,8 @@ export interface EngineInfo {
   scoreThreshold: number
 }
 
-export interface OpenOptions extends Pick<LoadOptions, 'placement' | 'prepackedDir' | 'deferred' | 'onWarning'> {
+export interface OpenOptions
+  extends Pick<LoadOptions, 'placement' | 'prepackedDir' | 'deferred' | 'onWarning' | 'onDeviceLost'> {
   /** physical cores by default: more are slower */
   threads?: number
   /** what may be kept about images that have been seen */

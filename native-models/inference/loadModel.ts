@@ -50,6 +50,8 @@ export interface LoadOptions {
   deferred?: boolean | undefined
   /** told when a device fails and the processor goes on */
   onWarning?: ((message: string) => void) | undefined
+  /** told when a device fails whose loss only loading the model anew mends */
+  onDeviceLost?: (() => void) | undefined
   signal?: AbortSignal | undefined
   /** which graph is being loaded, and the share of them that is done, 0..1 */
   onProgress?: ((step: string, fraction: number) => void) | undefined
@@ -77,6 +79,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     headSizes: headSizesOf(config),
     prepacked: (graph) => (prepackedDir === null ? null : join(prepackedDir, graphFile(graph))),
     onWarning: options.onWarning ?? (() => {}),
+    onDeviceLost: options.onDeviceLost ?? (() => {}),
     deviceFault: { reason: null },
   }
   const requireWanted = () => {

@@ -18,6 +18,8 @@ export interface GraphSource {
   prepacked: (graph: GraphName) => string | null
   /** Told when a device fails and the processor goes on. */
   onWarning: (message: string) => void
+  /** Told when the device that holds keys and values fails: only loading the model anew helps. */
+  onDeviceLost: () => void
   /** Why devices are no longer used; set by the first that fails. */
   deviceFault: { reason: string | null }
 }
@@ -61,8 +63,8 @@ export async function openOnDevice(
 }
 
 /**
- * The decoder with keys and values that stay on its device; null where the processor has to take over. There is no way back
- * in the middle of a prompt: a device that fails later ends the call, and is not used again once the model is loaded anew.
+ * The decoder with keys and values that stay on its device; null where the processor has to take over. A device that fails
+ * later takes them with it: the call fails, and `onDeviceLost` is told.
  */
 export async function openDecoderOnDevice(
   source: GraphSource,
@@ -72,7 +74,17 @@ export async function openDecoderOnDevice(
   if (place?.provider !== 'webgpu' || source.deviceFault.reason !== null) return null
   try {
     const session = await openOnDevice(source, 'decoder', place, presentNames(shape))
-    return { session, kv: await DeviceKv.open(shape, join(source.dir, 'keys-and-values'), source.threads) }
+    const run = (feeds: Feeds) =>
+      session.run(feeds).catch((error: Error) => {
+        noteFault(source, 'decoder', place, error.message)
+        source.onDeviceLost()
+        throw error
+      })
+    const release = () => session.release()
+    return {
+      session: { run, release },
+      kv: await DeviceKv.open(shape, join(source.dir, 'keys-and-values'), source.threads),
+    }
   } catch (error) {
     noteFault(source, 'decoder', place, (error as Error).message)
     return null
