@@ -32,9 +32,10 @@ const OPEN_LIST = 0x5b
 const CLOSE_LIST = 0x5d
 const isSpace = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 
-/** Bytes of a file, seen through a window that grows by whole chunks and forgets what was read. */
+/** Bytes of a file, seen through a window that is refilled in place and forgets what was read. */
 class Window {
-  #buffer: Buffer = Buffer.alloc(0)
+  #storage: Buffer = Buffer.allocUnsafe(4 * 1024 * 1024)
+  #filled = 0
   /** Where the window begins in the file. */
   #base = 0
   position = 0
@@ -49,16 +50,28 @@ class Window {
   }
 
   get buffer(): Buffer {
-    return this.#buffer
+    return this.#storage
+  }
+
+  /** How much of the buffer is the file's. */
+  get length(): number {
+    return this.#filled
   }
 
   /** Adds a chunk, keeping what lies from `keepFrom` on; returns how far positions moved to the left, -1 at the end of the file. */
   grow(keepFrom: number): number {
     const next = this.#chunks.next()
     if (next.done === true) return -1
-    const kept = this.#buffer.subarray(keepFrom)
-    if (kept.length > this.#limit) throw this.broken(`holds an entry of more than ${this.#limit >> 20} MB`, keepFrom)
-    this.#buffer = kept.length === 0 ? next.value : Buffer.concat([kept, next.value])
+    const kept = this.#filled - keepFrom
+    if (kept > this.#limit) throw this.broken(`holds an entry of more than ${this.#limit >> 20} MB`, keepFrom)
+    const needed = kept + next.value.length
+    if (needed > this.#storage.length) {
+      const larger = Buffer.allocUnsafe(needed * 2)
+      this.#storage.copy(larger, 0, keepFrom, this.#filled)
+      this.#storage = larger
+    } else this.#storage.copyWithin(0, keepFrom, this.#filled)
+    next.value.copy(this.#storage, kept)
+    this.#filled = needed
     this.#base += keepFrom
     this.position -= keepFrom
     return keepFrom
@@ -67,8 +80,8 @@ class Window {
   /** The next byte that is no space, not consumed; -1 at the end. */
   peek(): number {
     while (true) {
-      while (this.position < this.#buffer.length) {
-        const byte = this.#buffer[this.position] as number
+      while (this.position < this.#filled) {
+        const byte = this.#storage[this.position] as number
         if (!isSpace(byte)) return byte
         this.position++
       }
@@ -88,8 +101,7 @@ function skipValue(window: Window, limits: JsonLimits): number {
   let inString = false
   let begun = false
   while (true) {
-    const { buffer } = window
-    const { length } = buffer
+    const { buffer, length } = window
     let at = window.position
     while (at < length) {
       const byte = buffer[at] as number
@@ -202,7 +214,7 @@ function* readObject(window: Window, limits: JsonLimits): Generator<JsonEntry> {
 /**
  * Yields the entries of a JSON file: of its outermost list, or of the lists of its outermost object (single values
  * whole). An entry that is no JSON comes with its `error`; the file goes on behind it.
- * @param chunks UTF-8, cut anywhere
+ * @param chunks UTF-8, cut anywhere; each is done with when the next is asked for
  * @throws INVALID_INPUT for a file whose outer shape is not JSON, that ends early, is nested too deeply or holds an entry too large
  */
 export function* readJson(chunks: Iterable<Buffer>, file: string, limits: JsonLimits = LIMITS): Generator<JsonEntry> {

@@ -24,7 +24,7 @@ function encodingOf(head: Buffer): { encoding: Encoding; skip: number } {
   return { encoding: 'utf-8', skip: 0 }
 }
 
-/** The bytes of a file in pieces, in UTF-8 and without a byte order mark. @throws NOT_FOUND, READ_ONLY, IO_FAILED */
+/** The bytes of a file in pieces (each good until the next is asked for), in UTF-8 and without a byte order mark. @throws NOT_FOUND, READ_ONLY, IO_FAILED */
 export function* readBytes(path: string, onBytes: (bytes: number) => void = () => {}): Generator<Buffer> {
   let handle: number
   try {
@@ -35,8 +35,8 @@ export function* readBytes(path: string, onBytes: (bytes: number) => void = () =
   try {
     if (!fstatSync(handle).isFile()) throw new DbError('INVALID_INPUT', `${path} is not a file.`)
     let decoder: InstanceType<typeof TextDecoder> | null = null
+    const buffer = Buffer.allocUnsafe(CHUNK_BYTES)
     for (let first = true; ; first = false) {
-      const buffer = Buffer.allocUnsafe(CHUNK_BYTES)
       const bytes = readSync(handle, buffer, 0, buffer.length, null)
       if (bytes === 0) break
       onBytes(bytes)

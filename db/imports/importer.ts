@@ -13,6 +13,7 @@ import { type Change, diffOf } from '../records/diff.ts'
 import type { Annotation, Category, ImageRecord, Message, Revision } from '../records/records.ts'
 import { CategoryMapper } from './categoryMapper.ts'
 import { Counter } from './counter.ts'
+import { IdSet } from './ids.ts'
 import { Judge } from './judge.ts'
 import { Examples, type ImportPlan, type ImportRequest, TOLD } from './plan.ts'
 import { ImageTable, type PlannedImage } from './tables.ts'
@@ -280,14 +281,10 @@ async function write(
     messages = []
     add(diff)
   }
-  const [seenBoxes, seenMessages] = [new Set<number>(), new Set<number>()]
+  const [seenBoxes, seenMessages] = [new IdSet(), new IdSet()]
   // only a file with problems can have two rows of one id
-  const isSecond = (seen: Set<number>, id: number | undefined): boolean => {
-    if (plan.problems.count === 0 || id === undefined) return false
-    if (seen.has(id)) return true
-    seen.add(id)
-    return false
-  }
+  const isSecond = (seen: IdSet, id: number | undefined): boolean =>
+    plan.problems.count > 0 && id !== undefined && !seen.add(id)
   await read(request, run, 'Writing', (item) => {
     if (item.kind === 'message') {
       const image = judge.message(item)
