@@ -5,14 +5,15 @@ import { ExternalDataWriter } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
-import { LLM_FORMATS } from './llmFormats.ts'
+import { LLM_FORMATS, type LlmFormats, PREFILL_FORMATS } from './llmFormats.ts'
 import {
   ALL_STATES_FILE,
+  type AnyGraphName,
   dataFile,
   embeddingsFile,
   type GraphFacts,
-  type GraphName,
   graphFile,
+  PREFILL_GRAPH,
   type Precision,
 } from './modelFiles.ts'
 import type { PartialModel } from './partialModel.ts'
@@ -33,6 +34,8 @@ export interface Job {
   weights: Weights
   config: GromaConfig
   precision: Precision
+  /** also write the decoder for long prompts */
+  prefill: boolean
   imageSize: number
   side: number
   onBytes: OnBytes
@@ -42,7 +45,8 @@ export interface Job {
 export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts> {
   const job: Job = { ...input, side: input.imageSize / input.config.vision.patchSize }
   const facts = await job.partial.part('vision', () => buildVisionGraphs(job))
-  await job.partial.part('decoder', () => writeDecoder(job))
+  await job.partial.part('decoder', () => writeDecoder(job, 'decoder', LLM_FORMATS[job.precision.llm]))
+  if (job.prefill) await job.partial.part(PREFILL_GRAPH, () => writeDecoder(job, PREFILL_GRAPH, PREFILL_FORMATS))
   await job.partial.part('token-embeddings', () => writeEmbeddings(job))
   return facts
 }
@@ -111,10 +115,10 @@ async function writeVisionEncoder(job: Job): Promise<number[]> {
   return needed
 }
 
-async function writeDecoder(job: Job): Promise<void> {
+async function writeDecoder(job: Job, name: AnyGraphName, formats: LlmFormats): Promise<void> {
   const { llm, vocabSize } = job.config
-  await writeGraph(job, 'decoder', async (g) => {
-    const { logits, present } = await buildDecoder(g, job.weights, job.config, LLM_FORMATS[job.precision.llm])
+  await writeGraph(job, name, async (g) => {
+    const { logits, present } = await buildDecoder(g, job.weights, job.config, formats)
     const outputs: Outputs = { logits: { value: logits, shape: ['R', vocabSize] } }
     for (const [layer, { key, value }] of present.entries()) {
       outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, 'T', llm.headSize] }
@@ -133,7 +137,7 @@ async function writeEmbeddings(job: Job): Promise<void> {
   })
 }
 
-async function writeGraph(job: Job, name: GraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<void> {
+async function writeGraph(job: Job, name: AnyGraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<void> {
   await writeData(job, dataFile(name), name, async (data) => {
     const g = new GraphBuilder(name, data)
     const outputs = await build(g)

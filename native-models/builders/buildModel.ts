@@ -17,6 +17,8 @@ import { Weights } from './weights.ts'
 export interface ConvertOptions {
   llm?: string
   vision?: string
+  /** also write a decoder with int8 weights for long prompts on a CPU: a byte more on the disk for every weight */
+  prefill?: boolean
   /** Called with the graph in work and the share of all bytes written, 0..1. */
   onProgress?: (progress: ConvertProgress) => void
   signal?: AbortSignal
@@ -47,6 +49,7 @@ export async function convertCheckpoint(
   options: ConvertOptions = {},
 ): Promise<void> {
   const precision = parsePrecision(options)
+  const { prefill = false } = options
   const target = resolve(outDir)
   if (await exists(target)) throw new GromaError('INPUT_INVALID', `${target} exists already`)
   const checkpoint = await openCheckpoint(checkpointDir)
@@ -55,9 +58,9 @@ export async function convertCheckpoint(
     const { imageSize } = await readPixelSettings(checkpointDir)
     requireEvenGrid(imageSize, config.vision.patchSize)
     await mkdir(dirname(target), { recursive: true })
-    const key = await checkpointKey(checkpoint, CONVERSION, precision.llm, precision.vision)
+    const key = await checkpointKey(checkpoint, CONVERSION, precision.llm, precision.vision, `${prefill}`)
     await writeBeside(target, key, options.signal, (partial) =>
-      writeModel({ checkpoint, config, imageSize, precision, partial }, options),
+      writeModel({ checkpoint, config, imageSize, precision, prefill, partial }, options),
     )
   } finally {
     await checkpoint.close()
@@ -70,12 +73,13 @@ async function writeModel(
     config: GromaConfig
     imageSize: number
     precision: Precision
+    prefill: boolean
     partial: PartialModel
   },
   { onProgress, signal }: ConvertOptions,
 ): Promise<void> {
-  const { checkpoint, config, precision, partial } = model
-  const total = engineBytes(checkpoint, precision)
+  const { checkpoint, config, precision, prefill, partial } = model
+  const total = engineBytes(checkpoint, precision, prefill)
   let written = partial.files.reduce((sum, { bytes }) => sum + bytes, 0)
   await requireRoom(dirname(partial.folder), total - written)
   const onBytes = (step: string, bytes: number) => {
@@ -171,12 +175,12 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
 }
 
 /** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */
-function engineBytes(checkpoint: Checkpoint, { llm }: Precision): number {
+function engineBytes(checkpoint: Checkpoint, { llm }: Precision, prefill: boolean): number {
   let bytes = 0
   for (const { name, shape } of checkpoint.tensors.values()) {
     const [rows = 1, width = 1] = shape
     const format = formatOfTensor(name, llm)
-    if (format) bytes += rows * bytesOfRow(width, format)
+    if (format) bytes += rows * (bytesOfRow(width, format) + (prefill ? width : 0))
     else if (/^(llm\.model\.embed_tokens|new_input_embs)\./.test(name)) bytes += rows * width * (llm === 'fp32' ? 4 : 2)
     else bytes += shape.reduce((product, n) => product * n, 4)
   }

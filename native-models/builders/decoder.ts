@@ -1,11 +1,11 @@
 import type { GromaConfig } from '../groma/config.ts'
 import { float, int } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
+import { linearIn } from '../onnx/linearFormats.ts'
 import {
   add,
   concat,
   gather,
-  linear,
   matMul,
   mul,
   reshape,
@@ -157,7 +157,7 @@ export async function buildDecoder(
   const ending: Stream = { x: rowsOf('last', stream.x), update: rowsOf('last_update', stream.update!) }
   const { normed } = await addAndNorm(g, `${at}/norm`, ending, weights.source('llm.model.norm.weight', width), run)
   const head = { weight: outputTable(weights, config) }
-  return { logits: await linear(g, `${at}/lm_head`, normed, head, formats.head), present }
+  return { logits: await linearIn(formats.head, g, `${at}/lm_head`, normed, head), present }
 }
 
 /** The residual stream, and what the last sublayer adds to it. */
@@ -228,7 +228,7 @@ async function selfAttention(
     expected: [lengths[i]!, hiddenSize],
   }))
   const weight = own.stacked(...projections)
-  const qkv = await linear(g, `${at}/attn/qkv_proj`, normed, { weight }, run.formats.qkv)
+  const qkv = await linearIn(run.formats.qkv, g, `${at}/attn/qkv_proj`, normed, { weight })
   const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, ...lengths)
 
   const perHead = (name: string, rows: Value, shape: Value) =>
@@ -265,7 +265,7 @@ async function selfAttention(
     heads * headSize,
   )
   const output = own.matrix('o_proj', [hiddenSize, heads * headSize])
-  return { output: await linear(g, `${at}/attn/o_proj`, rows, output, run.formats.layers), present }
+  return { output: await linearIn(run.formats.layers, g, `${at}/attn/o_proj`, rows, output), present }
 }
 
 /** down(silu(gate(normed)) * up(normed)). */
@@ -274,12 +274,12 @@ async function feedForward(g: GraphBuilder, at: string, normed: Value, weights: 
   const own = weights.at('mlp')
   const expected = [llm.intermediateSize, llm.hiddenSize]
   const weight = own.stacked({ name: 'gate_proj.weight', expected }, { name: 'up_proj.weight', expected })
-  const packed = await linear(g, `${at}/gate_up_proj`, normed, { weight }, formats.layers) // [B T, 2 I]
+  const packed = await linearIn(formats.layers, g, `${at}/gate_up_proj`, normed, { weight }) // [B T, 2 I]
   const [gate, up] = split(g, `${at}/gate_up`, packed, 1, llm.intermediateSize, llm.intermediateSize)
   const active = mul(g, `${at}/silu`, gate!, sigmoid(g, `${at}/silu`, gate!))
   const gated = mul(g, `${at}/gated`, active, up!)
   const down = own.matrix('down_proj', [llm.hiddenSize, llm.intermediateSize])
-  return linear(g, `${at}/down_proj`, gated, down, formats.layers)
+  return linearIn(formats.layers, g, `${at}/down_proj`, gated, down)
 }
 
 /** cos and sin of position * theta^(-2i / d): [maxPositions, d / 2], angles rounded to float32 as torch does. */

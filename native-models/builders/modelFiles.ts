@@ -20,8 +20,12 @@ export const GRAPHS = [
 ] as const
 export type GraphName = (typeof GRAPHS)[number]
 
-export const graphFile = (name: GraphName): string => `${name}.onnx`
-export const dataFile = (name: GraphName): string => `${name}.onnx.data`
+/** The decoder once more with int8 weights, same inputs and outputs, for long prompts on a CPU; not every folder has it. */
+export const PREFILL_GRAPH = 'decoder-prefill'
+export type AnyGraphName = GraphName | typeof PREFILL_GRAPH
+
+export const graphFile = (name: AnyGraphName): string => `${name}.onnx`
+export const dataFile = (name: AnyGraphName): string => `${name}.onnx.data`
 /** The vision encoder again with every hidden state as an output, over the same data: for traces. */
 export const ALL_STATES_FILE = 'vision-encoder.all-states.onnx'
 /**

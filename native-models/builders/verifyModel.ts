@@ -3,7 +3,16 @@ import { join } from 'node:path'
 import { type EngineManifest, readManifest, verifyManifest } from '../checkpoint/manifest.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { type Dimension, decodeOutline, ELEMENT_BYTES, type ModelOutline } from '../onnx/proto.ts'
-import { ALL_STATES_FILE, CONFIG_FILE, dataFile, embeddingsFile, GRAPHS, GraphFacts, graphFile } from './modelFiles.ts'
+import {
+  ALL_STATES_FILE,
+  CONFIG_FILE,
+  dataFile,
+  embeddingsFile,
+  GRAPHS,
+  GraphFacts,
+  graphFile,
+  PREFILL_GRAPH,
+} from './modelFiles.ts'
 
 /** One reason why an engine folder cannot be used. */
 export interface ModelProblem {
@@ -58,6 +67,9 @@ async function verifyGraphs(dir: string, manifest: EngineManifest): Promise<Mode
   const expected = expectedShapes(config, facts.data)
   for (const name of GRAPHS) await check(graphFile(name), dataFile(name), expected[name] ?? {})
   await check(ALL_STATES_FILE, dataFile('vision-encoder'), expected['vision-encoder'] ?? {})
+  if (sizeOf.has(graphFile(PREFILL_GRAPH))) {
+    await check(graphFile(PREFILL_GRAPH), dataFile(PREFILL_GRAPH), expected.decoder ?? {})
+  }
   const path = embeddingsFile(manifest.llm)
   const width = ELEMENT_BYTES[path.endsWith('.f16') ? 'float16' : 'float32']
   const table = config.vocabSize * config.llm.hiddenSize * width
