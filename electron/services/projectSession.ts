@@ -59,9 +59,10 @@ export class ProjectSession {
     return this.#store !== store
   }
 
-  /** Called whenever a project is about to be closed or replaced. */
-  onClosing(listener: () => void): void {
+  /** Called whenever a project is about to be closed or replaced. Returns how to stop listening. */
+  onClosing(listener: () => void): () => void {
     this.#closing.add(listener)
+    return () => void this.#closing.delete(listener)
   }
 
   /** An image's row, as diffs want it. @throws NO_PROJECT, NOT_FOUND */

@@ -190,6 +190,14 @@ describe('import', () => {
       expect(await boxes('one.png')).toEqual([])
       expect(await client.call('categories.list', {})).toEqual([])
     }
+    let closing: Promise<unknown> = Promise.resolve()
+    const onProgress = () => {
+      closing = client.call('project.close', {})
+    }
+    expect(await codeOf(client.run('transfer.import', { path }, { onProgress }))).toBe('CANCELLED')
+    await closing
+    await openWhole(client, bench.images)
+    expect(await boxes('one.png')).toEqual([])
     writeFileSync(at('odd.bin'), 'nothing that is known')
     expect(await messageOf(preview({ path: at('odd.bin') }))).toContain('in no format that is known')
     expect(await codeOf(preview({ path: at('gone.json') }))).toBe('NOT_FOUND')
