@@ -1,17 +1,13 @@
 """Writes test/fixtures/metrics/captions.json: what pycocoevalcap 1.2 says of the captions below.
 
-Needs Python with pycocoevalcap and its jars (its own pip package) and java; METEOR 1.5 runs with
-`-lower -m "exact stem"`: on the tokens as they are (pycocoevalcap has it split them a second time, `-norm`).
+Needs Python with pycocoevalcap and its jars (its own pip package) and java.
   python test/metrics/captionFixture.py
 """
 
 import json
-import os
 import random
-import subprocess
 from pathlib import Path
 
-import pycocoevalcap.meteor.meteor as meteor_package
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
@@ -51,30 +47,11 @@ res = PTBTokenizer().tokenize({i: [{"caption": item["candidate"] or "\u00a0"}] f
 gts = PTBTokenizer().tokenize({i: [{"caption": r} for r in item["references"]] for i, item in enumerate(items)})
 cider, cider_scores = Cider().compute_score(gts, res)
 
-jar = Path(meteor_package.__file__).parent / "meteor-1.5.jar"
-meteor = subprocess.Popen(
-    ["java", "-Xmx1G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-lower", "-m", "exact stem"],
-    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=os.path.dirname(jar),
-)  # fmt: skip
-
-
-def ask(line: str, answers: int = 1) -> list[str]:
-    meteor.stdin.write(line + "\n")
-    meteor.stdin.flush()
-    return [meteor.stdout.readline().strip() for _ in range(answers)]
-
-
-stats = [ask(" ||| ".join(["SCORE", *gts[i], res[i][0]]))[0] for i in range(len(items))]
-answers = [float(a) for a in ask(" ||| ".join(["EVAL", *stats]), len(items) + 1)]
-meteor.kill()
 tokens = [{"caption": line, "tokens": t[0]} for line, t in zip(lines, PTBTokenizer().tokenize({i: [{"caption": x}] for i, x in enumerate(lines)}).values())]  # fmt: skip
 out = {
-    "origin": "pycocoevalcap 1.2 (Stanford CoreNLP 3.4.1, METEOR 1.5 -lower -m 'exact stem'); made by test/metrics/captionFixture.py",
+    "origin": "pycocoevalcap 1.2 (Stanford CoreNLP 3.4.1); made by test/metrics/captionFixture.py",
     "tokens": tokens,
-    "items": [
-        {**item, "ciderD": float(cider_scores[i]), "meteor": answers[i]} for i, item in enumerate(items)
-    ],
+    "items": [{**item, "ciderD": float(cider_scores[i])} for i, item in enumerate(items)],
     "ciderD": float(cider),
-    "meteor": answers[-1],
 }  # fmt: skip
 (folder / "captions.json").write_text(json.dumps(out, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
