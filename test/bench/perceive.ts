@@ -29,7 +29,7 @@ const STATES = [21, 22, 23, 24] as const
 const STAGES = ['vision-encoder', 'proposal-head', 'region-maps', 'region-head'] as const
 type Stage = (typeof STAGES)[number]
 
-const row: Row = {
+export const row: Row = {
   case: '',
   unit: 's',
   referenceName: 'PyTorch fp32',
