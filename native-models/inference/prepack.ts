@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { dataFile, GRAPHS, type GraphName, graphFile } from '../builders/modelFiles.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
@@ -24,7 +24,7 @@ const RECORD = 'prepacked.json'
 /** Laid-out weights lie beside the plain ones, which the runtime wants as well. */
 const GROWTH = 2.1
 
-const Prepacked = z.object({ graphs: z.array(z.enum(GRAPHS)), files: z.array(FileRecord) })
+const Prepacked = z.object({ modelDir: z.string(), graphs: z.array(z.enum(GRAPHS)), files: z.array(FileRecord) })
 
 export interface PrepackInput {
   modelDir: string
@@ -60,8 +60,8 @@ export async function findPrepacked(input: PrepackInput): Promise<{ dir: string 
 }
 
 /**
- * Lays out the weights of a model's graphs for this machine: written beside, flushed, renamed; folders of other keys (another
- * processor, runtime or choice of graphs) are removed. Takes as much memory as the model: for a process of its own.
+ * Lays out the weights of a model's graphs for this machine: written beside, flushed, renamed. Folders of other keys (another
+ * processor, runtime or choice of graphs) and of models that are gone or were replaced are removed. Takes as much memory as the model: for a process of its own.
  * @returns the folder
  * @throws GromaError DISK_FULL before anything is written or in the middle, nothing stays; MODEL_INVALID
  */
@@ -79,6 +79,8 @@ export async function makePrepacked(
   const total = graphs.reduce((sum, graph) => sum + bytesOf(graph), 0)
   try {
     await mkdir(parent, { recursive: true })
+    await removeStale(join(parent, '..'), modelDir)
+    await mkdir(parent, { recursive: true })
     await removeOthers(parent)
     await requireRoom(parent, total * GROWTH)
     await mkdir(partial)
@@ -94,7 +96,9 @@ export async function makePrepacked(
       }
       done += bytesOf(graph)
     }
-    await writeFile(join(partial, RECORD), JSON.stringify({ graphs, files }), { flush: true })
+    await writeFile(join(partial, RECORD), JSON.stringify({ modelDir: resolve(modelDir), graphs, files }), {
+      flush: true,
+    })
     await rename(partial, target)
     return target
   } catch (error) {
@@ -143,6 +147,21 @@ async function removeOthers(parent: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const pid = /^\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
     if (pid === undefined || !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true })
+  }
+}
+
+/** What was made of a model that lay where this one lies, or of one that lies nowhere any more. */
+async function removeStale(root: string, modelDir: string): Promise<void> {
+  for (const model of await readdir(root)) {
+    for (const key of await readdir(join(root, model))) {
+      const made = await readFile(join(root, model, key, RECORD), 'utf8').then(
+        (text) => Prepacked.safeParse(JSON.parse(text)).data,
+        () => undefined, // still being written, or no folder of ours
+      )
+      if (made === undefined || (made.modelDir !== resolve(modelDir) && existsSync(made.modelDir))) continue
+      await rm(join(root, model), { recursive: true, force: true })
+      break
+    }
   }
 }
 

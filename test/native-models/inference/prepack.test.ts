@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { appendFile, mkdir, open, readdir, stat, truncate, utimes } from 'node:fs/promises'
+import { appendFile, mkdir, open, readdir, readFile, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
+import { modelHashOf } from '../../../native-models/checkpoint/manifest.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import { findPrepacked, makePrepacked, type PrepackInput } from '../../../native-models/inference/prepack.ts'
 import { makeTinyModel, testPicture } from '../builders/tinyModel.ts'
@@ -68,6 +69,21 @@ describe('weights laid out for this machine', () => {
     const second = await makePrepacked(input, quiet)
     expect(await readdir(parent)).toEqual([second.slice(parent.length + 1)])
     expect(existsSync(first)).toBe(false)
+  })
+
+  it('go with the model they were made of', async () => {
+    const first = await makePrepacked(input, quiet)
+    const [manifest, text] = [
+      join(tiny.engine, 'manifest.json'),
+      await readFile(join(tiny.engine, 'manifest.json'), 'utf8'),
+    ]
+    const { files, ...rest } = JSON.parse(text)
+    const replaced = files.filter(({ path }: { path: string }) => path !== 'added_tokens.json')
+    await writeFile(manifest, JSON.stringify({ ...rest, files: replaced, modelHash: modelHashOf(replaced) }))
+    const second = await makePrepacked(input, quiet)
+    expect(dirname(second)).not.toBe(dirname(first))
+    expect(existsSync(first)).toBe(false)
+    expect(existsSync(second)).toBe(true)
   })
 
   it('leave nothing behind on a full disk', async () => {
