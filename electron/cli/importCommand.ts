@@ -1,5 +1,5 @@
 /** `import`: files of other programs into a project, all or nothing, with a report. */
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 
@@ -126,6 +126,11 @@ async function importInto(context: Context, path: string, options: ImportOptions
         (refused) => tell(context, refused),
         () => undefined,
       )
+    }
+    if (made) {
+      // nothing was imported, so there is no project either
+      await client.call('project.close', {})
+      rmSync(resolve(options.project), { force: true })
     }
     throw error
   })

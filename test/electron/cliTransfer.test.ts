@@ -39,6 +39,11 @@ afterAll(() => rmSync(root, { recursive: true, force: true }))
 
 it('takes a data set into a new project, twice the same, and says what it would do first', () => {
   expect(cli('import', 'set', '--project', 'p.gromatic').err).toMatch(/NOT_FOUND: There is no project .* Give --images/)
+  writeFileSync(at('nothing.json'), '{')
+  expect(
+    cli('import', 'nothing.json', '--format', 'coco', '--project', 'p.gromatic', '--images', at('set', 'images')).code,
+  ).toBe(1)
+  expect(existsSync(at('p.gromatic'))).toBe(false)
   const first = json('import', 'set', '--project', 'p.gromatic', '--images', at('set', 'images'))
   expect(first).toMatchObject({
     copied: 0,
