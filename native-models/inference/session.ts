@@ -57,9 +57,9 @@ async function open(path: string, threads: number, options: SessionOptions = {})
     const session = await (model ? InferenceSession.create(model, settings) : InferenceSession.create(path, settings))
     return new OpenGraph(session, path)
   } catch (error) {
-    throw new GromaError(isOutOfMemory(error) ? 'OUT_OF_MEMORY' : 'MODEL_INVALID', `${path}: ${messageOf(error)}`, {
-      cause: error,
-    })
+    const tooLarge = isOutOfMemory(error)
+    const words = `${path}: ${tooLarge ? 'there is not enough memory to load it: ' : ''}${messageOf(error)}`
+    throw new GromaError(tooLarge ? 'OUT_OF_MEMORY' : 'MODEL_INVALID', words, { cause: error })
   }
 }
 export const GraphSession = { open }
@@ -186,7 +186,7 @@ export function physicalCores(): number {
 }
 
 function isOutOfMemory(error: unknown): boolean {
-  return /bad_alloc|alloc(ate|ation)|out of memory/i.test(messageOf(error))
+  return /bad_alloc|alloc(ate|ation)|out of memory|pthread_create/i.test(messageOf(error))
 }
 
 function messageOf(error: unknown): string {
