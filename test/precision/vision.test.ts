@@ -14,7 +14,8 @@ import { drawScene } from '../support/syntheticScenes.ts'
 
 /** Fresh scenes every time; the seed is in the test's name. */
 const FIRST_SEED = Number(process.env.GROMATIC_SEED ?? 20_000_000 + Math.floor(Math.random() * 1e9))
-const SCENES = times(25, 200)
+/** Enough that a rate of 99 in 100, as measured, does not fall under 98 by chance; captions are asked for in every third. */
+const SCENES = times(60, 300)
 
 /** Share of `boxes` that have one of `others` at IoU >= 0.9. */
 function matched(boxes: readonly SelectedRegion[], others: readonly SelectedRegion[]): number {
@@ -47,6 +48,7 @@ describe(`the demo model with int8 vision against fp32, ${SCENES} scenes from GR
       const [exact, rounded] = looks.map(({ regions }) => regions) as [SelectedRegion[], SelectedRegion[]]
       sum.boxes += exact.length + rounded.length
       sum.matched += matched(exact, rounded) + matched(rounded, exact)
+      if (k % 3 !== 0) continue
       const boxes = exact.map(({ boxCxcywh }) => boxCxcywh)
       const said: string[][] = []
       for (const { engine, perception } of looks) {
