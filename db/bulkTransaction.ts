@@ -30,6 +30,7 @@ export class BulkTransaction {
     try {
       hardenConnection(db)
       setDurable(db)
+      db.pragma('cache_size = -32768') // beside the live connection's: rows come in order, and 32 MiB hold the ends of the indices
       return new BulkTransaction(db, true, path, input)
     } catch (error) {
       db.close()
