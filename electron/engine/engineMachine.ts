@@ -1,6 +1,6 @@
 /** The engine process and its machine: which provider runs what, weights laid out for the processor, and jobs done apart. */
 import { join } from 'node:path'
-import { GRAPHS, type GraphName } from '../../native-models/builders/modelFiles.ts'
+import { ALL_GRAPHS, type AnyGraphName, graphFile, PREFILL_GRAPH } from '../../native-models/builders/modelFiles.ts'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import { chooseProvider, type ProviderChoice } from '../../native-models/inference/chooseProvider.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
@@ -107,7 +107,12 @@ async function prepacked(
   placement: ProviderChoice['placement'],
   { help, note, log }: { help: Help; note: OnNote; log: OnLog },
 ): Promise<string | null> {
-  const graphs = GRAPHS.filter((graph) => placement[graph] === undefined)
+  const { files } = await readManifest(modelDir)
+  const written = new Set(files.map(({ path }) => path))
+  const graphs = ALL_GRAPHS.filter((graph) => {
+    const place = placement[graph === PREFILL_GRAPH ? 'decoder' : graph]
+    return place === undefined && written.has(graphFile(graph))
+  })
   const input = { modelDir, cacheDir, graphs }
   const found = await findPrepacked(input)
   if (found.dir !== null || graphs.length === 0) return found.dir
@@ -130,7 +135,7 @@ export async function runApart(job: ApartJob, onNote: OnNote): Promise<unknown> 
     case 'probe':
       return tryProvider({ ...job, threads, onStep: (note) => onNote(0, note) })
     case 'prepack': {
-      const input = { ...job, graphs: job.graphs as GraphName[] }
+      const input = { ...job, graphs: job.graphs as AnyGraphName[] }
       return makePrepacked(input, { threads, onProgress: (graph, fraction) => onNote(fraction, graph) })
     }
     default:

@@ -5,7 +5,7 @@ import { ExternalDataWriter } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
-import { LLM_FORMATS, type LlmFormats, PREFILL_FORMATS } from './llmFormats.ts'
+import { type LlmFormats, llmFormats, PREFILL_FORMATS } from './llmFormats.ts'
 import {
   ALL_STATES_FILE,
   type AnyGraphName,
@@ -45,7 +45,8 @@ export interface Job {
 export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts> {
   const job: Job = { ...input, side: input.imageSize / input.config.vision.patchSize }
   const facts = await job.partial.part('vision', () => buildVisionGraphs(job))
-  await job.partial.part('decoder', () => writeDecoder(job, 'decoder', LLM_FORMATS[job.precision.llm]))
+  const formats = llmFormats(job.precision.llm, job.config.llm.hiddenSize)
+  await job.partial.part('decoder', () => writeDecoder(job, 'decoder', formats))
   if (job.prefill) await job.partial.part(PREFILL_GRAPH, () => writeDecoder(job, PREFILL_GRAPH, PREFILL_FORMATS))
   await job.partial.part('token-embeddings', () => writeEmbeddings(job))
   return facts

@@ -9,7 +9,7 @@ import type { LinearFormat } from '../onnx/ops.ts'
 import { blocksPerRow, bytesPerRow } from '../onnx/quantize.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { buildGraphs } from './buildGraphs.ts'
-import { formatOfTensor } from './llmFormats.ts'
+import { formatOfTensor, llmFormats, wantsPrefillGraph } from './llmFormats.ts'
 import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
 import { checkpointKey, flush, PartialModel } from './partialModel.ts'
 import { Weights } from './weights.ts'
@@ -17,7 +17,10 @@ import { Weights } from './weights.ts'
 export interface ConvertOptions {
   llm?: string
   vision?: string
-  /** also write a decoder with int8 weights for long prompts on a CPU: a byte more on the disk for every weight */
+  /**
+   * also write a decoder with int8 weights for long prompts on a CPU: a byte more on the disk for every weight; by default
+   * where it pays
+   */
   prefill?: boolean
   /** Called with the graph in work and the share of all bytes written, 0..1. */
   onProgress?: (progress: ConvertProgress) => void
@@ -33,7 +36,7 @@ export interface ConvertProgress {
 const SPARE_BYTES = 16 << 20
 
 /** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
-const CONVERSION = 'conversion 3'
+const CONVERSION = 'conversion 4'
 
 /**
  * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is
@@ -49,12 +52,12 @@ export async function convertCheckpoint(
   options: ConvertOptions = {},
 ): Promise<void> {
   const precision = parsePrecision(options)
-  const { prefill = false } = options
   const target = resolve(outDir)
   if (await exists(target)) throw new GromaError('INPUT_INVALID', `${target} exists already`)
   const checkpoint = await openCheckpoint(checkpointDir)
   try {
     const config = parseGromaConfig(checkpoint.config, join(checkpointDir, 'config.json'))
+    const { prefill = wantsPrefillGraph(precision.llm, config.llm.hiddenSize) } = options
     const { imageSize } = await readPixelSettings(checkpointDir)
     requireEvenGrid(imageSize, config.vision.patchSize)
     await mkdir(dirname(target), { recursive: true })
@@ -79,7 +82,7 @@ async function writeModel(
   { onProgress, signal }: ConvertOptions,
 ): Promise<void> {
   const { checkpoint, config, precision, prefill, partial } = model
-  const total = engineBytes(checkpoint, precision, prefill)
+  const total = engineBytes(checkpoint, precision.llm, config.llm.hiddenSize, prefill)
   let written = partial.files.reduce((sum, { bytes }) => sum + bytes, 0)
   await requireRoom(dirname(partial.folder), total - written)
   const onBytes = (step: string, bytes: number) => {
@@ -175,11 +178,12 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
 }
 
 /** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */
-function engineBytes(checkpoint: Checkpoint, { llm }: Precision, prefill: boolean): number {
+function engineBytes(checkpoint: Checkpoint, llm: Precision['llm'], hiddenSize: number, prefill: boolean): number {
+  const formats = llmFormats(llm, hiddenSize)
   let bytes = 0
   for (const { name, shape } of checkpoint.tensors.values()) {
     const [rows = 1, width = 1] = shape
-    const format = formatOfTensor(name, llm)
+    const format = formatOfTensor(name, formats)
     if (format) bytes += rows * (bytesOfRow(width, format) + (prefill ? width : 0))
     else if (/^(llm\.model\.embed_tokens|new_input_embs)\./.test(name)) bytes += rows * width * (llm === 'fp32' ? 4 : 2)
     else bytes += shape.reduce((product, n) => product * n, 4)

@@ -14,15 +14,33 @@ export interface LlmFormats<Format = AnyLinearFormat> {
 
 const all = <Format>(format: Format): LlmFormats<Format> => ({ qkv: format, layers: format, head: format })
 
+/** Width of the language model from which on speed hangs on the bytes of its weights: the release has 4096. */
+const WIDE = 2048
+
 /**
- * What a precision means for each part. int4 keeps queries, keys and values in 8 bits: with 4 bits throughout the demo
- * model gives other grounded answers than with floats more often than the 5% that are allowed (README, Precision).
+ * What a precision means for each part. Narrow models suffer most from few bits and have few bytes to lose: with 4 bits
+ * throughout the demo model gives other grounded answers than with floats more often than the 5% that are allowed, so its
+ * queries, keys and values have 8 bits and its blocks are short (README, Precision). Wide models take blocks of 128, the
+ * usual size for language models of billions of weights (AWQ, arXiv 2306.00978; GPTQ, arXiv 2210.17323).
  */
-export const LLM_FORMATS: Record<Precision['llm'], LlmFormats<LinearFormat>> = {
-  fp32: all<LinearFormat>('fp32'),
-  fp16: all<LinearFormat>('fp16'),
-  int8: all<LinearFormat>({ bits: 8, blockSize: 128 }),
-  int4: { ...all<LinearFormat>({ bits: 4, blockSize: 32 }), qkv: { bits: 8, blockSize: 128 } },
+export function llmFormats(llm: Precision['llm'], hiddenSize: number): LlmFormats<LinearFormat> {
+  switch (llm) {
+    case 'fp32':
+    case 'fp16':
+      return all<LinearFormat>(llm)
+    case 'int8':
+      return all<LinearFormat>({ bits: 8, blockSize: 128 })
+    case 'int4':
+      if (hiddenSize >= WIDE) return all<LinearFormat>({ bits: 4, blockSize: 128 })
+      return { ...all<LinearFormat>({ bits: 4, blockSize: 32 }), qkv: { bits: 8, blockSize: 128 } }
+    default:
+      return llm satisfies never
+  }
+}
+
+/** Whether long prompts are worth a decoder of their own: where weights of few bits are slow and there are many. */
+export function wantsPrefillGraph(llm: Precision['llm'], hiddenSize: number): boolean {
+  return hiddenSize >= WIDE && (llm === 'int4' || llm === 'int8')
 }
 
 /** The graph for long prompts: twice as fast as 4 bits from some 64 rows on, slower below (README, Prefill). */
@@ -32,8 +50,7 @@ export const PREFILL_FORMATS: LlmFormats = {
 }
 
 /** The format of one of the checkpoint's tensors; null for what is no matrix of the language model. */
-export function formatOfTensor(name: string, llm: Precision['llm']): LinearFormat | null {
-  const formats = LLM_FORMATS[llm]
+export function formatOfTensor(name: string, formats: LlmFormats<LinearFormat>): LinearFormat | null {
   if (/^llm\.model\.layers\.\d+\.self_attn\.[qkv]_proj\.weight$/.test(name)) return formats.qkv
   if (/^llm\.model\.layers\..*_proj\.weight$/.test(name)) return formats.layers
   return /^(llm\.lm_head|extra_lm_head)\.weight$/.test(name) ? formats.head : null

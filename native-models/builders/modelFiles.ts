@@ -22,7 +22,8 @@ export type GraphName = (typeof GRAPHS)[number]
 
 /** The decoder once more with int8 weights, same inputs and outputs, for long prompts on a CPU; not every folder has it. */
 export const PREFILL_GRAPH = 'decoder-prefill'
-export type AnyGraphName = GraphName | typeof PREFILL_GRAPH
+export const ALL_GRAPHS = [...GRAPHS, PREFILL_GRAPH] as const
+export type AnyGraphName = (typeof ALL_GRAPHS)[number]
 
 export const graphFile = (name: AnyGraphName): string => `${name}.onnx`
 export const dataFile = (name: AnyGraphName): string => `${name}.onnx.data`

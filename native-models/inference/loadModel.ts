@@ -8,6 +8,7 @@ import {
   GraphFacts,
   type GraphName,
   graphFile,
+  PREFILL_GRAPH,
 } from '../builders/modelFiles.ts'
 import { verifyModel } from '../builders/verifyModel.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
@@ -19,7 +20,7 @@ import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
 import { nextTurn } from './generate.ts'
 import { LanguageModel } from './languageModel.ts'
-import { DeferredSession, type GraphSource, openDecoderOnDevice, openGraph } from './openGraph.ts'
+import { DeferredSession, type GraphSource, openDecoderOnDevice, openGraph, openOnCpu } from './openGraph.ts'
 import type { Placement } from './placement.ts'
 import { GraphSession } from './session.ts'
 
@@ -103,6 +104,9 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     const { decoder, ...graphs } = sessions
     const onDevice = await openDecoderOnDevice(source, config.llm)
     if (onDevice) opened.push(onDevice.session, { release: () => onDevice.kv.close() })
+    const prefill =
+      hasPrefill(manifest) && !onDevice ? new DeferredSession(() => openOnCpu(source, PREFILL_GRAPH)) : null
+    if (prefill) opened.push(prefill)
     const table = new EmbeddingTable(join(dir, embeddingsFile(manifest.llm)), config.vocabSize, config.llm.hiddenSize)
     opened.push({ release: async () => table.close() })
     const allStates = new DeferredSession(() => GraphSession.open(join(dir, ALL_STATES_FILE), threads))
@@ -116,12 +120,17 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
       tokenizer,
       graphs,
       allStates: () => allStates.ready(),
-      language: new LanguageModel(onDevice?.session ?? decoder, table, config.llm, { kv: onDevice?.kv }),
+      language: new LanguageModel(onDevice?.session ?? decoder, table, config.llm, {
+        kv: onDevice?.kv,
+        prefill: prefill ?? undefined,
+      }),
       openRest: async (stop) => {
         for (const [name, session] of Object.entries(sessions)) {
           await nextTurn(stop)
           if (name !== 'decoder' || onDevice === null) await session.ready()
         }
+        await nextTurn(stop)
+        await prefill?.ready()
       },
       close,
     }
@@ -133,6 +142,10 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
 
 /** From a picture to its boxes. */
 const FOR_PROPOSALS: ReadonlySet<GraphName> = new Set(['vision-encoder', 'proposal-head'])
+
+function hasPrefill({ files }: EngineManifest): boolean {
+  return files.some(({ path }) => path === graphFile(PREFILL_GRAPH))
+}
 
 function parseFacts(manifest: EngineManifest, dir: string): GraphFacts {
   const parsed = GraphFacts.safeParse(manifest.config.engine)

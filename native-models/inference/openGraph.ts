@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type GraphName, graphFile } from '../builders/modelFiles.ts'
+import { type AnyGraphName, type GraphName, graphFile } from '../builders/modelFiles.ts'
 import { GromaError } from '../errors.ts'
 import { deviceGraph } from './deviceGraph.ts'
 import { DeviceKv, presentNames } from './deviceKv.ts'
@@ -15,7 +15,7 @@ export interface GraphSource {
   placement: Placement
   headSizes: Partial<Record<GraphName, number>>
   /** The graph with its weights laid out for this machine; null where that was not made. */
-  prepacked: (graph: GraphName) => string | null
+  prepacked: (graph: AnyGraphName) => string | null
   /** Told when a device fails and the processor goes on. */
   onWarning: (message: string) => void
   /** Told when the device that holds keys and values fails: only loading the model anew helps. */
@@ -40,7 +40,8 @@ export async function openGraph(source: GraphSource, graph: GraphName): Promise<
   }
 }
 
-function openOnCpu({ dir, threads, prepacked }: GraphSource, graph: GraphName): Promise<GraphSession> {
+/** @throws GromaError MODEL_INVALID, OUT_OF_MEMORY */
+export function openOnCpu({ dir, threads, prepacked }: GraphSource, graph: AnyGraphName): Promise<GraphSession> {
   return GraphSession.open(prepacked(graph) ?? join(dir, graphFile(graph)), threads)
 }
 

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
-import { dataFile, GRAPHS, type GraphName, graphFile } from '../builders/modelFiles.ts'
+import { ALL_GRAPHS, type AnyGraphName, dataFile, graphFile } from '../builders/modelFiles.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { decodeOutline } from '../onnx/proto.ts'
@@ -24,14 +24,14 @@ const RECORD = 'prepacked.json'
 /** Laid-out weights lie beside the plain ones, which the runtime wants as well. */
 const GROWTH = 2.1
 
-const Prepacked = z.object({ modelDir: z.string(), graphs: z.array(z.enum(GRAPHS)), files: z.array(FileRecord) })
+const Prepacked = z.object({ modelDir: z.string(), graphs: z.array(z.enum(ALL_GRAPHS)), files: z.array(FileRecord) })
 
 export interface PrepackInput {
   modelDir: string
   /** the application's cache */
   cacheDir: string
   /** those that run on the processor */
-  graphs: readonly GraphName[]
+  graphs: readonly AnyGraphName[]
 }
 
 /** Whether laying out a model's weights pays. */
@@ -67,7 +67,7 @@ export async function findPrepacked(input: PrepackInput): Promise<{ dir: string 
  */
 export async function makePrepacked(
   input: PrepackInput,
-  { threads, onProgress }: { threads: number; onProgress: (graph: GraphName, fraction: number) => void },
+  { threads, onProgress }: { threads: number; onProgress: (graph: AnyGraphName, fraction: number) => void },
 ): Promise<string> {
   const { modelDir, graphs } = input
   const manifest = await readManifest(modelDir)
@@ -75,7 +75,7 @@ export async function makePrepacked(
   const parent = join(target, '..')
   const partial = join(parent, `.${process.pid}-${randomBytes(4).toString('hex')}.partial`)
   const sizes = new Map(manifest.files.map(({ path, bytes }) => [path, bytes]))
-  const bytesOf = (graph: GraphName) => sizes.get(dataFile(graph)) ?? 0
+  const bytesOf = (graph: AnyGraphName) => sizes.get(dataFile(graph)) ?? 0
   const total = graphs.reduce((sum, graph) => sum + bytesOf(graph), 0)
   try {
     await mkdir(parent, { recursive: true })
@@ -113,7 +113,7 @@ export async function makePrepacked(
 }
 
 /** One graph, saved and opened again: what the runtime cannot read is not kept. */
-async function prepackGraph(modelDir: string, folder: string, graph: GraphName, threads: number): Promise<void> {
+async function prepackGraph(modelDir: string, folder: string, graph: AnyGraphName, threads: number): Promise<void> {
   const saveTo = { path: join(folder, graphFile(graph)), dataFile: dataFile(graph) }
   const session = await GraphSession.open(join(modelDir, graphFile(graph)), threads, { saveTo })
   await session.release()
@@ -122,7 +122,7 @@ async function prepackGraph(modelDir: string, folder: string, graph: GraphName, 
 }
 
 /** @throws GromaError DISK_FULL when the runtime could not write all that it announced */
-async function requireWhole(folder: string, graph: GraphName): Promise<void> {
+async function requireWhole(folder: string, graph: AnyGraphName): Promise<void> {
   const { externalTensors } = decodeOutline(await readFile(join(folder, graphFile(graph))))
   const needed = externalTensors.reduce((end, { offset, length }) => Math.max(end, offset + length), 0)
   if (needed === 0) return

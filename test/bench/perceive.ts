@@ -84,6 +84,7 @@ async function writeGraphs(folder: string): Promise<void> {
     weights: new Weights(formulaCheckpoint({ seed: SEED, tensors })),
     config: parseGromaConfig(releaseConfig(releaseSizes), 'config.json'),
     precision: { llm: 'int4', vision: 'int8' },
+    prefill: false,
     imageSize: IMAGE_SIZE,
     side: SIDE,
     onBytes: () => {},
