@@ -43,6 +43,7 @@ export const decode: Figure = {
         async () => tokens / (await decoder.decode(tokens)),
         async () => tokens / (await llama.decode(tokens)),
       )
+      log(`ours ${spreadText(ours)} tok/s, llama.cpp ${spreadText(theirs)}`) // kept should the rest be stopped
       const note = `${await precisionText(modelDir)}; ${threads} threads; ours ${spreadText(ours)}, llama.cpp ${spreadText(theirs)}`
       return [
         measured('decode', plain, { value: ours.median, reference: theirs.median, note }),

@@ -26,6 +26,7 @@ export const throughput: Figure = {
     const written: { ours: string[]; theirs: string[] } = { ours: [], theirs: [] }
     const speedOf = (side: 'ours' | 'theirs', options: string[]) => async (round: number) => {
       const took = await seconds(async () => written[side].push(await annotate(folders[round]!, options)))
+      log(`${side === 'ours' ? 'side by side' : 'one by one'}: ${brief(count / took)} images/s`)
       return count / took
     }
     const { ours, theirs } = await interleaved(rounds, speedOf('ours', []), speedOf('theirs', ['--workers', '0']))
