@@ -22,9 +22,17 @@ export function App() {
         <Welcome />
       )}
       <Dialogs />
+      <DropZone />
       <Announcer />
     </>
   )
+}
+
+/** Shown while files are held over the window. */
+function DropZone() {
+  const { t } = useTranslation()
+  const dropping = useView((state) => state.dropping)
+  return dropping ? <div className="drop-zone">{t('transfer.drop')}</div> : null
 }
 
 /** Says what changed to those who cannot see it. */

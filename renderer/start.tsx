@@ -5,6 +5,7 @@ import type { Shell } from '../electron/transport/bridgeClient.ts'
 import './styles/tokens.css'
 import './styles/base.css'
 import { App } from './App.tsx'
+import { followDrops } from './actions/dropFiles.ts'
 import { errorText } from './actions/save.ts'
 import { startSync } from './actions/sync.ts'
 import i18n, { speak } from './i18n/index.ts'
@@ -26,6 +27,7 @@ export function start(): void {
   useRecords.subscribe(({ settings }) => speak(settings.language))
   bindKeys()
   keepFocusOnClick()
+  followDrops()
   const { gromaticShell } = globalThis as { gromaticShell?: Shell }
   gromaticShell?.onMenu?.(run)
   root().render(

@@ -12,6 +12,8 @@ export interface Shell {
   pickFolder(): Promise<string | null>
   pickProject(): Promise<string | null>
   pickSave(name: string): Promise<string | null>
+  /** Where a dropped file lies. */
+  pathOf?(file: File): string
 }
 
 /** The shell's dialogs, or null in a browser. */

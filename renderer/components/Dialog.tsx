@@ -23,8 +23,10 @@ export function Dialog({ title, children, footer, className = '', locked = false
   useEffect(() => {
     const dialog = element.current
     dialog?.showModal()
-    // the first field, else the dialog itself: never the cross
-    const field = dialog?.querySelector<HTMLElement>('.dialog-body :is(input, select)')
+    // the field that is named first, else the first there is, else the dialog itself: never the cross
+    const field =
+      dialog?.querySelector<HTMLElement>('.dialog-body [data-first]') ??
+      dialog?.querySelector<HTMLElement>('.dialog-body :is(input, select)')
     ;(field ?? dialog)?.focus()
     return () => {
       dialog?.close()

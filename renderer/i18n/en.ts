@@ -1,5 +1,6 @@
 /** Every word of the window, in English: short, plain, sentence case. The shape of the other languages. */
 import { enPages } from './enPages.ts'
+import { enTransfer } from './enTransfer.ts'
 
 export const en = {
   app: {
@@ -24,6 +25,8 @@ export const en = {
     openFolder: 'Open a folder…',
     openProject: 'Open a project…',
     rescan: 'Look for new images',
+    import: 'Import…',
+    export: 'Export…',
     close: 'Close the project',
     settings: 'Settings…',
     keys: 'Keys',
@@ -225,6 +228,7 @@ export const en = {
     scanned: '{{added}} new, {{missing}} missing, {{skipped}} skipped.',
   },
   ...enPages,
+  ...enTransfer,
 }
 
 export type Words = typeof en

@@ -1,6 +1,7 @@
 /** The same words in Chinese. */
 import type { Words } from './en.ts'
 import { zhPages } from './zhPages.ts'
+import { zhTransfer } from './zhTransfer.ts'
 
 export const zh: Words = {
   app: {
@@ -25,6 +26,8 @@ export const zh: Words = {
     openFolder: '打开文件夹…',
     openProject: '打开项目…',
     rescan: '查找新图片',
+    import: '导入…',
+    export: '导出…',
     close: '关闭项目',
     settings: '设置…',
     keys: '快捷键',
@@ -226,4 +229,5 @@ export const zh: Words = {
     scanned: '新增 {{added}}，缺失 {{missing}}，跳过 {{skipped}}。',
   },
   ...zhPages,
+  ...zhTransfer,
 }

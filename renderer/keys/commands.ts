@@ -2,6 +2,7 @@
 import { flushSync } from 'react-dom'
 import { acceptAbove, decide, deleteRegion, setDone, undo } from '../actions/decide.ts'
 import { propose } from '../actions/grounding.ts'
+import { openImport } from '../actions/import.ts'
 import { changeSettings, chooseAndOpen, rescan } from '../actions/project.ts'
 import { selectRegion, skipRegion, stepImage, stepRegion } from '../actions/select.ts'
 import { currentStage } from '../canvas/bindStage.ts'
@@ -159,6 +160,7 @@ export const commands: Readonly<Record<CommandId, () => void>> = {
   find: () => talkAbout(false, true),
   palette: () => openDialog('palette'),
   keys: () => openDialog('keys'),
+  import: () => void openImport(),
   export: () => useRecords.getState().project && openDialog('export'),
   openFolder: () => void chooseAndOpen('folder'),
   openProject: () => void chooseAndOpen('project'),

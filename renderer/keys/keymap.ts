@@ -53,6 +53,7 @@ export const keymap = [
   { command: 'find', group: 'talk', keys: ['g'] },
   { command: 'palette', group: 'talk', keys: ['$mod+k'], inText: true, listed: false },
   { command: 'keys', group: 'talk', keys: ['[Shift]+?', 'F1'] },
+  { command: 'import', group: 'talk', keys: ['$mod+i'], inText: true },
   { command: 'export', group: 'talk', keys: ['$mod+e'], inText: true },
   { command: 'openFolder', group: 'talk', keys: ['$mod+o'], inText: true },
   { command: 'openProject', group: 'talk', keys: [] },

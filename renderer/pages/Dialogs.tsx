@@ -3,6 +3,7 @@ import type { ComponentType } from 'react'
 import { type DialogName, useView } from '../stores/view.ts'
 import { ExportDialog } from './ExportDialog.tsx'
 import { FolderDialog, ProjectDialog } from './FileDialog.tsx'
+import { ImportDialog } from './import/ImportDialog.tsx'
 import { KeysDialog } from './KeysDialog.tsx'
 import { PaletteDialog } from './PaletteDialog.tsx'
 import { SettingsDialog } from './SettingsDialog.tsx'
@@ -11,6 +12,7 @@ import { SkippedDialog } from './SkippedDialog.tsx'
 const dialogs: Readonly<Record<DialogName, ComponentType>> = {
   folder: FolderDialog,
   project: ProjectDialog,
+  import: ImportDialog,
   export: ExportDialog,
   keys: KeysDialog,
   palette: PaletteDialog,

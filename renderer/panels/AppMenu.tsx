@@ -11,6 +11,7 @@ import { useRecords } from '../stores/records.ts'
 export function AppMenu() {
   const { t } = useTranslation()
   const menu = useRef<HTMLDivElement>(null)
+  const opened = useRecords((state) => Boolean(state.project))
   const { theme, language } = useRecords((state) => state.settings)
   const choose = (action: () => void) => () => {
     menu.current?.hidePopover()
@@ -59,8 +60,14 @@ export function AppMenu() {
       >
         {item(t('menu.openFolder'), () => run('openFolder'), 'openFolder')}
         {item(t('menu.openProject'), () => run('openProject'))}
-        {item(t('menu.rescan'), () => run('rescan'))}
-        {item(t('menu.close'), () => void closeProject())}
+        {opened ? (
+          <>
+            {item(t('menu.rescan'), () => run('rescan'))}
+            {item(t('menu.import'), () => run('import'), 'import')}
+            {item(t('menu.export'), () => run('export'), 'export')}
+            {item(t('menu.close'), () => void closeProject())}
+          </>
+        ) : null}
         <hr />
         {radio(t('settings.system'), theme === 'system', () => void changeSettings({ theme: 'system' }))}
         {radio(t('settings.light'), theme === 'light', () => void changeSettings({ theme: 'light' }))}

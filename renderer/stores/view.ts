@@ -4,7 +4,7 @@ import type { BboxXywh } from '../../db/records/records.ts'
 
 export type Tool = 'select' | 'draw' | 'pan'
 export type RightTab = 'regions' | 'info' | 'history'
-export type DialogName = 'folder' | 'project' | 'export' | 'keys' | 'palette' | 'skipped' | 'settings'
+export type DialogName = 'folder' | 'project' | 'import' | 'export' | 'keys' | 'palette' | 'skipped' | 'settings'
 export type TalkMode = 'grounded' | 'plain' | 'find'
 
 /** What is being edited: the box with keys, or a field in the decision bar or in a row. */
@@ -46,6 +46,8 @@ export interface ViewState {
   readonly leftWidth: number
   readonly rightWidth: number
   readonly dialog: DialogName | null
+  /** Files from outside are held over the window. */
+  readonly dropping: boolean
   readonly zoom: number
   readonly connected: boolean
   readonly talkMode: TalkMode
@@ -79,6 +81,7 @@ const initial: ViewState = {
   leftWidth: 232,
   rightWidth: 336,
   dialog: null,
+  dropping: false,
   zoom: 1,
   connected: true,
   talkMode: 'grounded',
