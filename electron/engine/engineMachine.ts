@@ -1,11 +1,11 @@
 /** The engine process and its machine: which provider runs what, weights laid out for the processor, and jobs done apart. */
 import { join } from 'node:path'
-import { ALL_GRAPHS, type AnyGraphName, graphFile, PREFILL_GRAPH } from '../../native-models/builders/modelFiles.ts'
+import type { AnyGraphName } from '../../native-models/builders/modelFiles.ts'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import { chooseProvider, type ProviderChoice } from '../../native-models/inference/chooseProvider.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
 import { ProviderTrial } from '../../native-models/inference/placement.ts'
-import { findPrepacked, isWorthPrepacking, makePrepacked } from '../../native-models/inference/prepack.ts'
+import { findPrepacked, graphsOnCpu, isWorthPrepacking, makePrepacked } from '../../native-models/inference/prepack.ts'
 import { tryProvider } from '../../native-models/inference/probe.ts'
 import { physicalCores } from '../../native-models/inference/session.ts'
 import { noise } from '../../native-models/inference/tinyGraph.ts'
@@ -107,12 +107,7 @@ async function prepacked(
   placement: ProviderChoice['placement'],
   { help, note, log }: { help: Help; note: OnNote; log: OnLog },
 ): Promise<string | null> {
-  const { files } = await readManifest(modelDir)
-  const written = new Set(files.map(({ path }) => path))
-  const graphs = ALL_GRAPHS.filter((graph) => {
-    const place = placement[graph === PREFILL_GRAPH ? 'decoder' : graph]
-    return place === undefined && written.has(graphFile(graph))
-  })
+  const graphs = graphsOnCpu(await readManifest(modelDir), placement)
   const input = { modelDir, cacheDir, graphs }
   const found = await findPrepacked(input)
   if (found.dir !== null || graphs.length === 0) return found.dir

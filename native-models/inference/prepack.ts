@@ -3,12 +3,13 @@ import { existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
-import { ALL_GRAPHS, type AnyGraphName, dataFile, graphFile } from '../builders/modelFiles.ts'
+import { ALL_GRAPHS, type AnyGraphName, dataFile, graphFile, PREFILL_GRAPH } from '../builders/modelFiles.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { decodeOutline } from '../onnx/proto.ts'
 import { damageOf, FileRecord, recordFile } from './fileRecord.ts'
 import { cpuKey } from './machine.ts'
+import type { Placement } from './placement.ts'
 import { GraphSession } from './session.ts'
 
 /**
@@ -37,6 +38,15 @@ export interface PrepackInput {
 /** Whether laying out a model's weights pays. */
 export function isWorthPrepacking({ files }: EngineManifest): boolean {
   return files.reduce((sum, { bytes }) => sum + bytes, 0) >= WORTH_BYTES
+}
+
+/** The graphs of a model that run on the processor. */
+export function graphsOnCpu({ files }: EngineManifest, placement: Placement): AnyGraphName[] {
+  const written = new Set(files.map(({ path }) => path))
+  return ALL_GRAPHS.filter((graph) => {
+    const place = placement[graph === PREFILL_GRAPH ? 'decoder' : graph]
+    return place === undefined && written.has(graphFile(graph))
+  })
 }
 
 /**

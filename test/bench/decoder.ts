@@ -3,6 +3,7 @@ import { generate } from '../../native-models/inference/generate.ts'
 import type { KvSegment } from '../../native-models/inference/kvCache.ts'
 import type { LanguageModel } from '../../native-models/inference/languageModel.ts'
 import { type LoadedModel, loadModel } from '../../native-models/inference/loadModel.ts'
+import { laidOutFor } from './engineChild.ts'
 import { seconds } from './measure.ts'
 
 /** No token of any vocabulary: nothing ends before its time. */
@@ -17,7 +18,7 @@ export class Decoder {
   }
 
   static async open(modelDir: string, threads: number): Promise<Decoder> {
-    return new Decoder(await loadModel(modelDir, { threads }))
+    return new Decoder(await loadModel(modelDir, { threads, prepackedDir: await laidOutFor(modelDir), deferred: true }))
   }
 
   get language(): LanguageModel {

@@ -5,9 +5,33 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { EngineChild } from '../../electron/engine/engineChild.ts'
 import { EngineHost } from '../../electron/engine/engineHost.ts'
+import { readManifest } from '../../native-models/checkpoint/manifest.ts'
+import { findPrepacked, graphsOnCpu, isWorthPrepacking } from '../../native-models/inference/prepack.ts'
 import { cacheDir } from './places.ts'
 
 const ENTRY = fileURLToPath(new URL('../../electron/engine/engineProcess.ts', import.meta.url))
+
+function machineFolder(): string {
+  const dir = join(cacheDir(), 'machine')
+  mkdirSync(dir, { recursive: true })
+  return dir
+}
+
+/** The folder with a model's graphs laid out for this processor, made by the engine if need be; null for small models. */
+export async function laidOutFor(modelDir: string): Promise<string | null> {
+  const manifest = await readManifest(modelDir)
+  if (!isWorthPrepacking(manifest)) return null
+  const input = { modelDir, cacheDir: machineFolder(), graphs: graphsOnCpu(manifest, {}) }
+  const found = await findPrepacked(input)
+  if (found.dir !== null) return found.dir
+  const engine = new EngineWithPid()
+  try {
+    await engine.load(modelDir)
+  } finally {
+    engine.close()
+  }
+  return (await findPrepacked(input)).dir
+}
 
 export class EngineWithPid {
   readonly host: EngineHost
@@ -25,8 +49,7 @@ export class EngineWithPid {
 
   /** Loads an engine folder, laid out for this machine as the application does it. @throws what loading fails with */
   async load(modelDir: string): Promise<void> {
-    const machineDir = join(cacheDir(), 'machine')
-    mkdirSync(machineDir, { recursive: true })
+    const machineDir = machineFolder()
     this.host.load({ name: 'bench', modelDir, checkpointDir: null, cacheDir: machineDir })
     await new Promise<void>((resolve, reject) => {
       const stop = this.host.onState(({ status, note }) => {
