@@ -2,7 +2,7 @@
  * Runs in the page's process, sandboxed, before the page. It hands over two small objects of functions; none of them
  * lets the page choose a channel, see an event object, or reach `ipcRenderer`.
  */
-import { contextBridge, ipcRenderer } from 'electron'
+import { contextBridge, ipcRenderer, webUtils } from 'electron'
 import { channels } from './shell/channels.ts'
 import type { Bridge, Shell } from './transport/bridgeClient.ts'
 
@@ -59,6 +59,7 @@ const shell: Shell = {
   pickProject: () => ipcRenderer.invoke(channels.pick, { kind: 'project' }),
   pickSave: (suggestedName) =>
     ipcRenderer.invoke(channels.pick, { kind: 'save', suggestedName: String(suggestedName) }),
+  pathOf: (file) => webUtils.getPathForFile(file as Parameters<typeof webUtils.getPathForFile>[0]),
   onMenu: (listener) => {
     onMenu = listener
   },

@@ -21,6 +21,8 @@ export interface Shell {
   pickProject(): Promise<string | null>
   /** `suggestedName` is a file name, or a whole path to start from. */
   pickSave(suggestedName: string): Promise<string | null>
+  /** Where a file lies that was dropped on the page; '' for what is no file of this machine. */
+  pathOf(file: object): string
   /** Told the application menu's commands, by the keymap's names; a text field undoes by itself before this is asked. */
   onMenu(listener: (command: 'undo' | 'redo' | 'export' | 'rescan' | 'settings' | 'keys') => void): void
 }

@@ -48,6 +48,6 @@ export function followDrops(): void {
     const [file] = files
     if (file === undefined || busy()) return
     if (files.length > 1) notify('info', i18n.t('transfer.dropSeveral', { name: file.name }))
-    void take(file.name, shell()?.pathOf?.(file) ?? null)
+    void take(file.name, shell()?.pathOf(file) || null)
   })
 }

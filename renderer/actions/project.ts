@@ -1,5 +1,6 @@
 /** Opening, closing and rescanning projects; settings. */
 import type { Settings } from '../../electron/contract/api.ts'
+import type { Shell } from '../../electron/transport/bridgeClient.ts'
 import { client } from '../client.ts'
 import i18n from '../i18n/index.ts'
 import { useView } from '../stores/view.ts'
@@ -7,16 +8,7 @@ import { notify } from '../stores/work.ts'
 import { runJob } from './jobs.ts'
 import { errorText, save } from './save.ts'
 
-/** Native dialogs, where the shell offers them; served mode browses folders itself. */
-export interface Shell {
-  pickFolder(): Promise<string | null>
-  pickProject(): Promise<string | null>
-  pickSave(name: string): Promise<string | null>
-  /** Where a dropped file lies. */
-  pathOf?(file: File): string
-}
-
-/** The shell's dialogs, or null in a browser. */
+/** The desktop's dialogs, or null in a browser: served mode browses folders itself. */
 export const shell = (): Shell | null => (globalThis as { gromaticShell?: Shell }).gromaticShell ?? null
 
 /** Opens a folder of images. @returns what went wrong, null when nothing did */

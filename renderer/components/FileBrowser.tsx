@@ -119,15 +119,17 @@ interface ListProps {
   readonly entries: readonly FileEntry[]
   readonly loaded: boolean
   readonly chosen: string | null
-  readonly usable: (entry: FileEntry) => boolean
+  readonly usable?: (entry: FileEntry) => boolean
+  /** Said where there is nothing to choose. */
+  readonly empty?: string
   readonly onEnter: (entry: FileEntry) => void
   readonly onOpen?: (entry: FileEntry) => void
 }
 
 /** What lies in the folder; a row is a button. */
-export function FileList({ entries, loaded, chosen, usable, onEnter, onOpen }: ListProps) {
+export function FileList({ entries, loaded, chosen, usable = () => true, empty, onEnter, onOpen }: ListProps) {
   const { t } = useTranslation()
-  if (loaded && entries.length === 0) return <p className="file-list dim list-empty">{t('files.empty')}</p>
+  if (loaded && entries.length === 0) return <p className="file-list dim list-empty">{empty ?? t('files.empty')}</p>
   return (
     <VirtualList
       at={chosen === null ? undefined : entries.findIndex(({ path }) => path === chosen)}

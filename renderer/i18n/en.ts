@@ -124,6 +124,7 @@ export const en = {
     rejected: 'rejected',
     unclassed: 'no class',
     byHand: 'drawn',
+    imported: 'imported',
     empty: 'No regions yet.',
     emptyHint: 'Let the model propose some, or draw one.',
     class: 'Class',

@@ -125,6 +125,7 @@ export const zh: Words = {
     rejected: '已拒绝',
     unclassed: '无类别',
     byHand: '手绘',
+    imported: '导入',
     empty: '还没有区域。',
     emptyHint: '让模型检测，或自己画一个。',
     class: '类别',

@@ -152,7 +152,9 @@ const RegionRow = memo(function RegionRow(props: RowProps) {
           <span className="region-caption cut dim" onDoubleClick={() => edit('caption')} title={region.caption ?? ''}>
             {region.caption ?? ''}
           </span>{' '}
-          <span className="region-score dim">{region.modelScore?.toFixed(2) ?? t('regions.byHand')}</span>
+          <span className="region-score dim">
+            {region.modelScore?.toFixed(2) ?? t(region.provenance === 'import' ? 'regions.imported' : 'regions.byHand')}
+          </span>
         </>
       ) : (
         <RegionEditor field={editing.field === 'category' ? 'category' : 'caption'} region={region} />

@@ -39,6 +39,7 @@ function run(activeElement: object | null = null) {
   }
   const electron = {
     ipcRenderer,
+    webUtils: { getPathForFile: (file: { name: string }) => `/home/ada/${file.name}` },
     contextBridge: { exposeInMainWorld: (name: string, value: never) => exposed.set(name, value) },
   }
   const module = { exports: {} }
@@ -68,7 +69,13 @@ describe('preload', () => {
     const { exposed, electron, ipcRenderer } = run()
     expect([...exposed.keys()]).toEqual(['gromaticBridge', 'gromaticShell'])
     expect(Object.keys(exposed.get('gromaticBridge')!)).toEqual(['send', 'onMessage', 'onConnection'])
-    expect(Object.keys(exposed.get('gromaticShell')!)).toEqual(['pickFolder', 'pickProject', 'pickSave', 'onMenu'])
+    expect(Object.keys(exposed.get('gromaticShell')!)).toEqual([
+      'pickFolder',
+      'pickProject',
+      'pickSave',
+      'pathOf',
+      'onMenu',
+    ])
     const foreign = new Set<unknown>([electron, ipcRenderer, ...Object.values(ipcRenderer)])
     for (const api of exposed.values())
       for (const value of Object.values(api)) {
@@ -101,6 +108,7 @@ describe('preload', () => {
     bridge.send!('{"id":1}' as never, 'gromatic:pick' as never)
     bridge.send!({ toString: () => 'text' } as never)
     expect(await shell.pickFolder!()).toBe('/picked')
+    expect(shell.pathOf!({ name: 'coco.json' } as never)).toBe('/home/ada/coco.json')
     await shell.pickSave!({ toString: () => 'coco.json' } as never)
     expect(sent).toEqual([
       ['gromatic:connect'],

@@ -124,7 +124,12 @@ export function ImportDialog() {
         </p>
       )}
       <p aria-live="polite" className="hidden-text">
-        {!finished && checking === null && writing === null && isPlanned(state) && state.plan !== null && step !== 'source'
+        {!finished &&
+        checking === null &&
+        writing === null &&
+        isPlanned(state) &&
+        state.plan !== null &&
+        step !== 'source'
           ? t('import.counted', { count: state.plan.annotations.inFile })
           : writing !== null
             ? t('import.writing')

@@ -10,11 +10,14 @@ import { useImport } from '../../stores/importing.ts'
 import { useRecords } from '../../stores/records.ts'
 
 const LOOK_AFTER_MS = 300
+/** Pictures, projects and what lies beside a project are no annotations. */
+const mayBeSource = ({ kind, name }: FileEntry): boolean =>
+  kind === 'directory' || (kind === 'other' && !name.includes('.gromatic-'))
 const parentOf = (path: string): string => path.replace(/[\\/][^\\/]*[\\/]?$/, '') || '/'
 
 export function SourceStep() {
   const { t } = useTranslation()
-  const { path, dropped } = useImport()
+  const { path, dropped, sniffed } = useImport()
   const imagesDir = useRecords((state) => state.project?.imagesDir)
   const folder = useFolder(({ homeDir }) => (path === '' ? (imagesDir ?? homeDir) : parentOf(path)))
   const { listing } = folder
@@ -33,6 +36,12 @@ export function SourceStep() {
     const entry = listing?.entries.find(({ name }) => name === dropped)
     if (entry !== undefined) void lookAt(entry.path)
   }, [listing, dropped])
+  // the list shows where the path is, without taking the field from the hand
+  const { go: list } = folder
+  useEffect(() => {
+    const around = [path, parentOf(path)]
+    if (sniffed !== null && first !== undefined && !around.includes(first)) void list(parentOf(path))
+  }, [sniffed, path, first, list])
   // typed or pasted: looked at once the hand rests
   useEffect(() => {
     if (path.trim() === '') return
@@ -70,10 +79,10 @@ export function SourceStep() {
       </div>
       <FileList
         chosen={path}
-        entries={listing?.entries ?? []}
+        empty={t('import.nothingHere')}
+        entries={listing?.entries.filter(mayBeSource) ?? []}
         loaded={listing !== null}
         onEnter={enter}
-        usable={({ kind }) => kind === 'directory' || kind === 'other'}
       />
       {folder.problem === null ? null : <p className="problem-text">{folder.problem}</p>}
       <FormatChoice />
