@@ -22,6 +22,7 @@ import { nextTurn } from './generate.ts'
 import { LanguageModel } from './languageModel.ts'
 import { DeferredSession, type GraphSource, openDecoderOnDevice, openGraph, openOnCpu } from './openGraph.ts'
 import type { Placement } from './placement.ts'
+import { prepackedFile } from './prepack.ts'
 import { GraphSession } from './session.ts'
 
 /** Everything of an engine folder, in memory. */
@@ -78,7 +79,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     threads,
     placement,
     headSizes: headSizesOf(config),
-    prepacked: (graph) => (prepackedDir === null ? null : join(prepackedDir, graphFile(graph))),
+    prepacked: (graph) => prepackedFile(prepackedDir, graph),
     onWarning: options.onWarning ?? (() => {}),
     onDeviceLost: options.onDeviceLost ?? (() => {}),
     deviceFault: { reason: null },

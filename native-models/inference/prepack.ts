@@ -100,7 +100,7 @@ export async function makePrepacked(
       onProgress(graph, done / total)
       await prepackGraph(modelDir, partial, graph, threads)
       for (const name of [graphFile(graph), dataFile(graph)]) {
-        if (!existsSync(join(partial, name))) continue // a graph of small weights needs no file for them
+        if (!existsSync(join(partial, name))) continue // of small weights, or not laid out
         await flush(join(partial, name))
         files.push(await recordFile(join(partial, name), name, () => onProgress(graph, done / total)))
       }
@@ -122,13 +122,27 @@ export async function makePrepacked(
   }
 }
 
-/** One graph, saved and opened again: what the runtime cannot read is not kept. */
+/**
+ * One graph, saved and opened again. What the runtime wrote and cannot read (1.30 writes such files of region maps in int8) is not
+ * kept: that graph runs from the engine folder.
+ */
 async function prepackGraph(modelDir: string, folder: string, graph: AnyGraphName, threads: number): Promise<void> {
   const saveTo = { path: join(folder, graphFile(graph)), dataFile: dataFile(graph) }
   const session = await GraphSession.open(join(modelDir, graphFile(graph)), threads, { saveTo })
   await session.release()
   await requireWhole(folder, graph)
-  await (await GraphSession.open(saveTo.path, threads)).release()
+  try {
+    await (await GraphSession.open(saveTo.path, threads)).release()
+  } catch (error) {
+    if ((error as GromaError).code !== 'MODEL_INVALID') throw error
+    for (const name of [graphFile(graph), dataFile(graph)]) await rm(join(folder, name), { force: true })
+  }
+}
+
+/** The file of a graph that is laid out in a folder; null where it is not. */
+export function prepackedFile(dir: string | null, graph: AnyGraphName): string | null {
+  const path = dir === null ? null : join(dir, graphFile(graph))
+  return path !== null && existsSync(path) ? path : null
 }
 
 /** @throws GromaError DISK_FULL when the runtime could not write all that it announced */
