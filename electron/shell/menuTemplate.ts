@@ -6,7 +6,7 @@
 import type { Labels } from './labels.ts'
 
 /** Commands for the window, by the names of its own keymap. */
-export const pageCommands = ['undo', 'redo', 'export', 'rescan', 'settings', 'keys'] as const
+export const pageCommands = ['undo', 'redo', 'import', 'export', 'rescan', 'settings', 'keys'] as const
 export type PageCommand = (typeof pageCommands)[number]
 
 export type MenuAction =
@@ -88,6 +88,7 @@ export function menuTemplate(state: MenuState, act: (action: MenuAction) => void
       { label: labels.openRecent, submenu: recent },
       separator,
       page('rescan', null),
+      page('import', 'CmdOrCtrl+I'),
       page('export', 'CmdOrCtrl+E'),
       separator,
       { label: labels.closeProject, enabled: state.projectOpen, click: () => act({ kind: 'closeProject' }) },

@@ -24,7 +24,7 @@ export interface Shell {
   /** Where a file lies that was dropped on the page; '' for what is no file of this machine. */
   pathOf(file: object): string
   /** Told the application menu's commands, by the keymap's names; a text field undoes by itself before this is asked. */
-  onMenu(listener: (command: 'undo' | 'redo' | 'export' | 'rescan' | 'settings' | 'keys') => void): void
+  onMenu(listener: (command: 'undo' | 'redo' | 'import' | 'export' | 'rescan' | 'settings' | 'keys') => void): void
 }
 
 /** Builds the client of a page in Electron: `bridgeClient(window.gromaticBridge)`. */

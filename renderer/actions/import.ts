@@ -16,7 +16,7 @@ import {
 } from '../stores/importing.ts'
 import { useRecords } from '../stores/records.ts'
 import { useView } from '../stores/view.ts'
-import { announce } from '../stores/work.ts'
+import { announce, useWork } from '../stores/work.ts'
 import { undo } from './decide.ts'
 import { errorText, isCancelled } from './save.ts'
 
@@ -168,6 +168,7 @@ export async function startImport(): Promise<void> {
   const controller = new AbortController()
   abort = controller
   set({ writing: { done: 0, total: null, note: '' }, problem: null })
+  useWork.setState(({ pending }) => ({ pending: pending + 1 }))
   try {
     const result = await client().run('transfer.import', importInput(state), {
       signal: controller.signal,
@@ -183,6 +184,7 @@ export async function startImport(): Promise<void> {
     if (!cancelled) await check()
     if (get().problem === null) set({ problem })
   } finally {
+    useWork.setState(({ pending }) => ({ pending: pending - 1 }))
     if (abort === controller) abort = null
   }
 }

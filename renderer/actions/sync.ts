@@ -1,11 +1,11 @@
 /** Keeps the record store equal to the services': first load, events, and a full reload after a lost connection. */
 import type { Project, Revision } from '../../db/records/records.ts'
 import { client } from '../client.ts'
-import { applyRevision, emptyRecords, useRecords } from '../stores/records.ts'
+import { applyRevision, emptyRecords, keepRecent, useRecords } from '../stores/records.ts'
 import { useView } from '../stores/view.ts'
 import { notify } from '../stores/work.ts'
 import { errorText } from './save.ts'
-import { openFirstImage, selectFirstUndecided, showImage } from './select.ts'
+import { openFirstImage, selectFirstUndecided, selectRegion, showImage } from './select.ts'
 
 const FIRST_PAGE = 500
 const NEXT_PAGES = 5000
@@ -14,7 +14,7 @@ const NEXT_PAGES = 5000
 export function takeRevision(revision: Revision, project: Project | null = null): void {
   if (revision.bulkRows !== undefined) {
     // an import too large to be sent along: what is shown is read again
-    loadProject(project ?? useRecords.getState().project ?? null).catch(report)
+    rereadProject(project ?? useRecords.getState().project ?? null).catch(report)
     return
   }
   const { patch, staleImageIds } = applyRevision(useRecords.getState(), revision, project)
@@ -112,6 +112,41 @@ async function loadProject(project: Project | null): Promise<void> {
   if (imageId === null) return // the first one opened with the list
   if (useRecords.getState().images.has(imageId)) await showImage(imageId)
   else openFirstImage()
+}
+
+/**
+ * Reads everything of the open project again while it stays on screen. Each part is put in as it comes, before any later
+ * revision can arrive; other images are read when they are opened.
+ */
+async function rereadProject(project: Project | null): Promise<void> {
+  const { imageId } = useView.getState()
+  const shown = <V>(map: ReadonlyMap<number, V>) => new Map([...map].filter(([id]) => id === imageId))
+  useRecords.setState(({ annotations, messages }) => ({
+    project,
+    annotations: shown(annotations),
+    messages: shown(messages),
+  }))
+  await client()
+    .call('categories.list', {})
+    .then((rows) => useRecords.setState({ categories: new Map(rows.map((row) => [row.id, row])) }))
+  await loadImages()
+  if (imageId === null) return
+  if (!useRecords.getState().images.has(imageId)) return openFirstImage()
+  await Promise.all([
+    client()
+      .call('annotations.list', { imageId })
+      .then((rows) =>
+        useRecords.setState(({ annotations }) => ({
+          annotations: keepRecent(annotations, imageId, new Map(rows.map((row) => [row.id, row]))),
+        })),
+      ),
+    client()
+      .call('messages.list', { imageId })
+      .then((rows) => useRecords.setState(({ messages }) => ({ messages: keepRecent(messages, imageId, rows) }))),
+  ])
+  const { regionId } = useView.getState()
+  const still = regionId === null || useRecords.getState().annotations.get(imageId)?.has(regionId)
+  if (still === false && useView.getState().imageId === imageId) selectRegion(null)
 }
 
 /** Asks for the whole state: at the start, and after the connection came back. */

@@ -151,6 +151,8 @@ describe.skipIf(withoutBrowser())('import and export with the keyboard', () => {
     await press('Control+e')
     const path = page.getByRole('textbox', { name: 'File to write' })
     await path.waitFor()
+    const format = page.getByRole('combobox', { name: 'Format' })
+    await eventually(() => format.inputValue()).toBe('coco') // the formats are there
     await press('Shift+Tab')
     await page.keyboard.type('CSV')
     await eventually(() => path.inputValue()).toMatch(/photos-csv\.csv$/)
@@ -162,7 +164,7 @@ describe.skipIf(withoutBrowser())('import and export with the keyboard', () => {
     const lines = readFileSync(out, 'utf8').trim().split(/\r?\n/)
     expect(lines.filter((line) => line.includes('scene 000 ü.jpg'))).toHaveLength(1)
     await press('Control+e')
-    expect(await page.getByRole('combobox', { name: 'Format' }).inputValue()).toBe('csv')
+    await eventually(() => format.inputValue()).toBe('csv')
     await press('Escape')
   })
 

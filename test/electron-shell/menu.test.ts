@@ -64,6 +64,7 @@ describe('menu', () => {
       { kind: 'openProject' },
       { kind: 'openRecent', path: '/p/a & b.gromatic' },
       { kind: 'page', command: 'rescan' },
+      { kind: 'page', command: 'import' },
       { kind: 'page', command: 'export' },
       { kind: 'closeProject' },
       { kind: 'page', command: 'settings' },

@@ -12,6 +12,19 @@ export interface FakeFile {
   classes?: readonly string[]
 }
 
+const FORMATS: Output<'transfer.formats'> = [
+  {
+    id: 'coco',
+    name: 'COCO instances',
+    shape: 'file',
+    extension: '.json',
+    keeps: 'Boxes and classes.',
+    loses: 'The talk.',
+  },
+  { id: 'yolo', name: 'YOLO', shape: 'folder', extension: '', keeps: 'Boxes and classes.', loses: 'Captions.' },
+  { id: 'csv', name: 'CSV', shape: 'file', extension: '.csv', keeps: 'Boxes, classes, captions.', loses: 'Polygons.' },
+]
+
 type Input = ParsedInput<'transfer.preview'>
 interface RunOptions {
   onProgress?: (progress: Progress) => void
@@ -87,6 +100,7 @@ export function withTransfer(base: Client, file: FakeFile, steps = 1): { client:
   const client = {
     ...base,
     call: (name: string, input: { path?: string }) => {
+      if (name === 'transfer.formats') return Promise.resolve(FORMATS)
       if (name !== 'transfer.sniff') return base.call(name as never, input as never)
       if (input.path === '/data/labels.json')
         return Promise.resolve({ isZip: false, candidates: [{ format: 'coco', sureness: 0.9 }] })

@@ -133,7 +133,9 @@ export function ImportDialog() {
           ? t('import.counted', { count: state.plan.annotations.inFile })
           : writing !== null
             ? t('import.writing')
-            : ''}
+            : result !== null
+              ? t('import.imported', { count: result.plan.annotations.toAdd })
+              : ''}
       </p>
     </Dialog>
   )
@@ -156,7 +158,13 @@ function Steps() {
           key={step}
         >
           <span aria-hidden="true" className="step-mark">
-            {index < at ? <Check size={11} strokeWidth={3} /> : index + 1}
+            {state.plan !== null && !hasChoices(state, step) ? (
+              '–'
+            ) : index < at ? (
+              <Check size={11} strokeWidth={3} />
+            ) : (
+              index + 1
+            )}
           </span>
           {t(`import.steps.${step}`)}
         </li>
