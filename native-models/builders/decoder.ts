@@ -265,7 +265,7 @@ async function selfAttention(
     heads * headSize,
   )
   const output = own.matrix('o_proj', [hiddenSize, heads * headSize])
-  return { output: await linearIn(run.formats.layers, g, `${at}/attn/o_proj`, rows, output), present }
+  return { output: await linearIn(run.formats.output, g, `${at}/attn/o_proj`, rows, output), present }
 }
 
 /** down(silu(gate(normed)) * up(normed)). */

@@ -6,21 +6,28 @@ import type { Precision } from './modelFiles.ts'
 export interface LlmFormats<Format = AnyLinearFormat> {
   /** what makes queries, keys and values: where the model looks hangs on it */
   qkv: Format
-  /** all other matrices of the layers */
+  /** what joins the heads again */
+  output: Format
+  /** gate, up and down */
   layers: Format
   /** the matrix that gives the logits */
   head: Format
 }
 
-const all = <Format>(format: Format): LlmFormats<Format> => ({ qkv: format, layers: format, head: format })
+const all = <Format>(format: Format): LlmFormats<Format> => ({
+  qkv: format,
+  output: format,
+  layers: format,
+  head: format,
+})
 
 /** Width of the language model from which on speed hangs on the bytes of its weights: the release has 4096. */
 const WIDE = 2048
 
 /**
  * What a precision means for each part. Narrow models suffer most from few bits and have few bytes to lose: with 4 bits
- * throughout the demo model gives other grounded answers than with floats more often than the 5% that are allowed, so its
- * queries, keys and values have 8 bits and its blocks are short (README, Precision). Wide models take blocks of 128, the
+ * throughout the demo model gives other grounded answers than with floats more often than the 5% that are allowed, so
+ * only gate, up and down have 4, in short blocks (README, Precision). Wide models take blocks of 128, the
  * usual size for language models of billions of weights (AWQ, arXiv 2306.00978; GPTQ, arXiv 2210.17323).
  */
 export function llmFormats(llm: Precision['llm'], hiddenSize: number): LlmFormats<LinearFormat> {
@@ -32,7 +39,7 @@ export function llmFormats(llm: Precision['llm'], hiddenSize: number): LlmFormat
       return all<LinearFormat>({ bits: 8, blockSize: 128 })
     case 'int4':
       if (hiddenSize >= WIDE) return all<LinearFormat>({ bits: 4, blockSize: 128 })
-      return { ...all<LinearFormat>({ bits: 4, blockSize: 32 }), qkv: { bits: 8, blockSize: 128 } }
+      return { ...all<LinearFormat>({ bits: 8, blockSize: 128 }), layers: { bits: 4, blockSize: 32 } }
     default:
       return llm satisfies never
   }
@@ -52,6 +59,7 @@ export const PREFILL_FORMATS: LlmFormats = {
 /** The format of one of the checkpoint's tensors; null for what is no matrix of the language model. */
 export function formatOfTensor(name: string, formats: LlmFormats<LinearFormat>): LinearFormat | null {
   if (/^llm\.model\.layers\.\d+\.self_attn\.[qkv]_proj\.weight$/.test(name)) return formats.qkv
+  if (/\.self_attn\.o_proj\.weight$/.test(name)) return formats.output
   if (/^llm\.model\.layers\..*_proj\.weight$/.test(name)) return formats.layers
   return /^(llm\.lm_head|extra_lm_head)\.weight$/.test(name) ? formats.head : null
 }

@@ -48,7 +48,10 @@ export interface LoadOptions {
   placement?: Placement | undefined
   /** the folder with graphs laid out for this machine, see prepack.ts */
   prepackedDir?: string | null | undefined
-  /** Only what proposals need is opened at once, the rest by its first use or `openRest`. */
+  /**
+   * For large models: only what proposals need is opened at once, the rest by its first use or `openRest`, and graphs that run
+   * once per picture give their memory back.
+   */
   deferred?: boolean | undefined
   /** told when a device fails and the processor goes on */
   onWarning?: ((message: string) => void) | undefined
@@ -79,6 +82,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     threads,
     placement,
     headSizes: headSizesOf(config),
+    frugal: deferred,
     prepacked: (graph) => prepackedFile(prepackedDir, graph),
     onWarning: options.onWarning ?? (() => {}),
     onDeviceLost: options.onDeviceLost ?? (() => {}),

@@ -16,6 +16,8 @@ export interface GraphSource {
   headSizes: Partial<Record<GraphName, number>>
   /** The graph with its weights laid out for this machine; null where that was not made. */
   prepacked: (graph: AnyGraphName) => string | null
+  /** Memory matters more than the last tenth of speed: large models. */
+  frugal: boolean
   /** Told when a device fails and the processor goes on. */
   onWarning: (message: string) => void
   /** Told when the device that holds keys and values fails: only loading the model anew helps. */
@@ -41,9 +43,16 @@ export async function openGraph(source: GraphSource, graph: GraphName): Promise<
 }
 
 /** @throws GromaError MODEL_INVALID, OUT_OF_MEMORY */
-export function openOnCpu({ dir, threads, prepacked }: GraphSource, graph: AnyGraphName): Promise<GraphSession> {
-  return GraphSession.open(prepacked(graph) ?? join(dir, graphFile(graph)), threads)
+export function openOnCpu(
+  { dir, threads, prepacked, frugal }: GraphSource,
+  graph: AnyGraphName,
+): Promise<GraphSession> {
+  const path = prepacked(graph) ?? join(dir, graphFile(graph))
+  return GraphSession.open(path, threads, { frugal: frugal && HUNGRY.has(graph) })
 }
+
+/** Their runs take many times what they put out, and are rare. (The prompt's graph would lose an eighth of its speed.) */
+const HUNGRY: ReadonlySet<AnyGraphName> = new Set(['region-maps', 'region-head'])
 
 /** A graph in the form and the arithmetic of its place. */
 export async function openOnDevice(

@@ -45,6 +45,8 @@ export interface SessionOptions {
   model?: Uint8Array
   /** Outputs that stay where they were computed: to be fed back, never to be read. WebGPU only. */
   stayOnDevice?: readonly string[]
+  /** Gives what a run took back to the system: for graphs that want gigabytes and run once per picture. Costs time in each. */
+  frugal?: boolean
   /** Writes the graph as the runtime made it for this machine, weights laid out for its kernels, in a file beside. */
   saveTo?: { path: string; dataFile: string }
 }
@@ -96,11 +98,11 @@ export class OpenGraph implements GraphSession {
   }
 }
 
-/** As measured: waiting threads sleep, one thread per physical core (more are slower), the arena stays on. */
+/** As measured: waiting threads sleep, one thread per physical core (more are slower), the arena stays on but for frugal graphs. */
 function sessionOptions(
   path: string,
   threads: number,
-  { provider = 'cpu', mixed = false, model, stayOnDevice, saveTo }: SessionOptions,
+  { provider = 'cpu', mixed = false, model, stayOnDevice, frugal = false, saveTo }: SessionOptions,
 ): InferenceSession.SessionOptions {
   const session: Record<string, unknown> = { intra_op: { allow_spinning: '0' } }
   if (provider !== 'cpu' && !mixed) session.disable_cpu_ep_fallback = '1'
@@ -115,7 +117,7 @@ function sessionOptions(
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     graphOptimizationLevel: 'all',
-    enableCpuMemArena: true,
+    enableCpuMemArena: !frugal,
     logSeverityLevel: 4, // what goes wrong is thrown as well
     ...(saveTo ? { optimizedModelFilePath: saveTo.path } : {}),
     ...(stayOnDevice

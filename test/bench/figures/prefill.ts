@@ -34,7 +34,7 @@ export const prefill: Figure = {
       const decoder = await Decoder.open(modelDir, threads)
       const speed = (seconds: number) => PROMPT_TOKENS / seconds
       const rounds = quick ? 1 : 3
-      await decoder.prefill(8)
+      await decoder.prefill(100) // opens the graph for long prompts
       await llama.prefill(8)
       log(`a prompt of ${PROMPT_TOKENS} tokens, ${rounds} times each in turns`)
       const { ours, theirs } = await interleaved(
