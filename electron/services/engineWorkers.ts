@@ -1,6 +1,6 @@
 /**
  * Engine processes side by side, and tasks computed before their turn. A small model leaves most cores idle between its
- * short steps, so that several processes of one thread each do more images a second than one process with all threads;
+ * short steps, so that on many cores several processes of few threads do more images a second than one with all of them;
  * results are asked for, and stored, in the caller's order all the same.
  */
 import type { EngineProgress, EngineResult, EngineTask } from '../contract/engineProtocol.ts'

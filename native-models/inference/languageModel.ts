@@ -6,8 +6,8 @@ import { floats, floatsOf, type GraphSession, integers, type Tensor } from './se
 
 /** Added to a score, it leaves nothing of it after the softmax. */
 const MASKED = -1e9
-/** Runs of more rows than this go through the graph made for prompts, where there is one: few rows are no faster there. */
-const PREFILL_FROM_ROWS = 64
+/** Runs of more rows than this go through the graph made for prompts, where there is one: few rows are no faster there (README). */
+const PREFILL_FROM_ROWS = 12
 
 /** Rows of a prompt that go through the decoder in one run: a cancel waits for one of them at most. */
 export const PROMPT_ROWS = 256
