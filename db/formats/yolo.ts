@@ -190,8 +190,8 @@ export const yolo: Format = {
         if (nameless && object > names.length) names.push('object')
         const has = (subset: string): string => `images/${subset}`
         const [first = 'train'] = subsets
+        // no `path`: ultralytics takes the folder of the file then, and the folder it was started in for "."
         const data = {
-          path: '.',
           train: has(subsets.has('train') ? 'train' : first),
           val: has(subsets.has('val') ? 'val' : subsets.has('train') ? 'train' : first),
           ...(subsets.has('test') ? { test: has('test') } : {}),

@@ -135,7 +135,7 @@ test('pycocotools loads it, and scores it against itself with 1', { timeout: 240
   const { annotations, captionsPath } = await exportTo(store, path)
   const judged = spawnSync(
     python,
-    [fileURLToPath(new URL('./pycocotools_judge.py', import.meta.url)), path, String(captionsPath)],
+    [fileURLToPath(new URL('./judges/pycocotools_judge.py', import.meta.url)), path, String(captionsPath)],
     { encoding: 'utf8' },
   )
   expect(judged.stderr).toBe('')

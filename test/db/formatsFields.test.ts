@@ -18,7 +18,7 @@ function project(folder: string) {
 const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'))
 
 test('LVIS v1', async () => {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const store = project(folder)
   await exportAs(store, 'lvis', join(folder, 'lvis.json'))
   const { images, annotations, categories } = json(join(folder, 'lvis.json'))
@@ -70,7 +70,7 @@ test('LVIS v1', async () => {
 })
 
 test('the refer API: every reference has its box, image, class, split and sentences', async () => {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const store = project(folder)
   await exportAs(store, 'refcoco', join(folder, 'refs'))
   const refs = json(join(folder, 'refs', 'refs(gromatic).json'))
@@ -97,7 +97,7 @@ test('the refer API: every reference has its box, image, class, split and senten
 })
 
 test('whole pixels never lose a thin box, and VOC counts its corners from 1', async () => {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const store = project(folder)
   await exportAs(store, 'visual-genome', join(folder, 'vg'))
   const regions = json(join(folder, 'vg', 'region_descriptions.json')).flatMap(
@@ -115,7 +115,7 @@ test('whole pixels never lose a thin box, and VOC counts its corners from 1', as
 })
 
 test('a split is stable: the same seed gives the same parts, another seed others, copies of a picture stay together', async () => {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const same = { contentSha256: 'f'.repeat(64) }
   const images = Array.from({ length: 200 }, (_, index) => imageRow(index + 1, `i${index}.png`, index < 5 ? same : {}))
   const store = newProject(folder, 'p', { images })
@@ -140,7 +140,7 @@ test('a split is stable: the same seed gives the same parts, another seed others
 })
 
 test('copied pictures keep their folders and names when asked', async () => {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const store = project(folder)
   const copied: string[] = []
   const copyImage = async (_from: string, to: string) => void copied.push(to.slice(to.indexOf('images')))

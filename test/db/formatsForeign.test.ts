@@ -18,7 +18,7 @@ function lay(folder: string, files: Record<string, string | Uint8Array>): string
 
 /** `image class x,y,w,h caption` of every box, rounded to hundredths, and the sentences. */
 async function imported(format: FormatName, files: Record<string, string | Uint8Array>, images: string[], at = '') {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const path = join(lay(folder, files), at)
   expect(sniff(path)[0]?.format).toBe(format)
   const store = newProject(folder, 'p', { images: images.map((name, index) => imageRow(index + 1, name)) })

@@ -3,62 +3,9 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { formats, sniff } from '../../db/formats/registry.ts'
 import { FORMAT_NAMES, type FormatName } from '../../db/records/formatNames.ts'
-import type { Annotation, Message } from '../../db/records/records.ts'
-import { boxesOf, type Contents, exportAs, importFrom, newProject } from '../support/formats.ts'
-import { annotationRow, categoryRow, imageRow, tempFolder } from './support.ts'
-
-const talk = (change: Partial<Message>): Message => ({
-  id: 1,
-  imageId: 1,
-  role: 'assistant',
-  text: '',
-  spans: [],
-  attachedBoxesXywh: [],
-  regions: [],
-  modelHash: null,
-  malformed: false,
-  stopReason: null,
-  createdAt: 5,
-  ...change,
-})
-
-const polygon = [12, 20, 42, 22, 40, 60, 13, 58]
-
-/** Names with spaces, folders and other scripts; boxes of parts of pixels; polygons; captions; a grounded answer. */
-function contents(): Contents {
-  const boxes: Annotation[] = [
-    annotationRow(1, 1, {
-      categoryId: 1,
-      bboxXywh: [10.25, 20.5, 30.125, 40.0625],
-      caption: 'a "red", <big> cup & saucer\nof 车',
-    }),
-    annotationRow(2, 1, { categoryId: 2, bboxXywh: [0, 0, 640, 480] }),
-    annotationRow(3, 2, {
-      categoryId: 1,
-      bboxXywh: [12, 20, 30, 40],
-      extras: { segmentation: [polygon], attributes: { occluded: true } },
-    }),
-    annotationRow(4, 4, { categoryId: 3, bboxXywh: [600.75, 400, 39.25, 80], caption: 'left one' }),
-  ]
-  const span = {
-    text: 'A cup',
-    start: 0,
-    end: 5,
-    boxes: [{ region: 0, bboxXywh: [12, 20, 30, 40] as [number, number, number, number], score: 1 }],
-    unresolved: [],
-  }
-  return {
-    images: [
-      imageRow(1, 'scene1.png'),
-      imageRow(2, 'sub folder/图 2.jpg'),
-      imageRow(3, 'empty.png'),
-      imageRow(4, 'z.JPG'),
-    ],
-    categories: [categoryRow(1, 'cup'), categoryRow(2, 'traffic light'), categoryRow(3, '车')],
-    annotations: boxes,
-    messages: [talk({ id: 1, imageId: 2, text: 'A cup stands there.', spans: [span] })],
-  }
-}
+import { boxesOf, exportAs, importFrom, newProject } from '../support/formats.ts'
+import { sampleContents } from './formatsSample.ts'
+import { tempFolder } from './support.ts'
 
 /** What is lost on the way through each format, as its own words say it. */
 interface Loss {
@@ -101,9 +48,9 @@ function bytesBelow(path: string): Record<string, string> {
 }
 
 test.each(FORMAT_NAMES)('%s: out, recognised, in again, and out the same', async (format) => {
-  const folder = tempFolder()
+  const folder = tempFolder(true)
   const loss = LOSSES[format]
-  const store = newProject(folder, 'one', contents())
+  const store = newProject(folder, 'one', sampleContents())
   const { extension, shape } = formats[format]
   const path = join(folder, `out${shape === 'folder' ? '' : extension}`)
   const report = await exportAs(store, format, path)
@@ -111,8 +58,8 @@ test.each(FORMAT_NAMES)('%s: out, recognised, in again, and out the same', async
   expect(sniff(path)[0]?.format).toBe(format)
 
   const again = newProject(folder, 'two', {
-    images: contents().images,
-    ...(format === 'coco-results' ? { categories: contents().categories } : {}),
+    images: sampleContents().images,
+    ...(format === 'coco-results' ? { categories: sampleContents().categories } : {}),
   })
   const { plan, revision } = await importFrom(again, format, path)
   expect(plan.problems.first).toEqual([])
@@ -158,8 +105,8 @@ test.each(FORMAT_NAMES)('%s: out, recognised, in again, and out the same', async
 })
 
 test('an export as a zip holds the same files, twice the same bytes', async () => {
-  const folder = tempFolder()
-  const store = newProject(folder, 'one', contents())
+  const folder = tempFolder(true)
+  const store = newProject(folder, 'one', sampleContents())
   mkdirSync(join(folder, 'zips'))
   for (const name of ['a', 'b']) await exportAs(store, 'yolo', join(folder, 'zips', `${name}.zip`))
   expect(readFileSync(join(folder, 'zips', 'a.zip')).equals(readFileSync(join(folder, 'zips', 'b.zip')))).toBe(true)

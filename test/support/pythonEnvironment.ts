@@ -9,10 +9,18 @@ import { join } from 'node:path'
 
 const has = (python: string, module: string): boolean => spawnSync(python, ['-c', `import ${module}`]).status === 0
 
-/** Path of a Python that can import `module` of the package, or why there is none. In CI nothing is made. */
-export function pythonWith(packageName: string, module: string): { python: string } | { reason: string } {
+/**
+ * Path of a Python that can import `module` of the package, or why there is none. In CI nothing is made, nor anywhere a
+ * package that is `large` (a GB with what it brings along).
+ */
+export function pythonWith(
+  packageName: string,
+  module: string,
+  large = false,
+): { python: string } | { reason: string } {
   const named = process.env.GROMATIC_PYTHON
   if (named !== undefined) return has(named, module) ? { python: named } : { reason: `${named} has no ${module}` }
+  if (large) return { reason: `GROMATIC_PYTHON names no Python that has ${packageName}` }
   const folder = join(tmpdir(), `gromatic-python-${packageName.replaceAll(/[^a-z0-9]+/gi, '-')}`)
   const python = join(folder, 'bin', 'python')
   if (existsSync(python) && has(python, module)) return { python }

@@ -1,6 +1,7 @@
 """Loads COCO files with pycocotools and says what it saw, as one line of JSON on stdout.
 
 usage: pycocotools_judge.py instances.json [captions.json | --results results.json]
+       pycocotools_judge.py --each FOLDER: a line for every out.json with its out.proposals.json in FOLDER/0, FOLDER/1, ...
 
 Beyond loading: the boxes, scored against themselves, must reach AP 1.
 """
@@ -8,6 +9,7 @@ import contextlib
 import io
 import json
 import sys
+from pathlib import Path
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -40,20 +42,36 @@ def judge(path: str) -> dict:
     return report
 
 
+def judge_results(path: str, results: str) -> dict:
+    report = judge(path)
+    with open(results) as file:
+        report["results"] = len(json.load(file))
+    if report["results"]:
+        report["results"] = len(COCO(path).loadRes(results).anns)
+    return report
+
+
+def judge_captions(path: str, sentences: str) -> dict:
+    report = judge(path)
+    captions = COCO(sentences)
+    rows = captions.loadAnns(captions.getAnnIds())
+    report["captions"] = len(rows)
+    report["captions_orphaned"] = sum(1 for row in rows if row["image_id"] not in captions.imgs)
+    return report
+
+
 def main() -> None:
+    path, *more = sys.argv[1:]
     with contextlib.redirect_stdout(io.StringIO()):
-        report = judge(sys.argv[1])
-        if sys.argv[2:3] == ["--results"]:
-            with open(sys.argv[3]) as file:
-                report["results"] = len(json.load(file))
-            if report["results"]:
-                report["results"] = len(COCO(sys.argv[1]).loadRes(sys.argv[3]).anns)
-        elif len(sys.argv) > 2:
-            captions = COCO(sys.argv[2])
-            rows = captions.loadAnns(captions.getAnnIds())
-            report["captions"] = len(rows)
-            report["captions_orphaned"] = sum(1 for row in rows if row["image_id"] not in captions.imgs)
-    print(json.dumps(report))
+        if path == "--each":
+            folders = sorted(Path(more[0]).iterdir(), key=lambda folder: int(folder.name))
+            reports = [judge_results(str(at / "out.json"), str(at / "out.proposals.json")) for at in folders]
+        elif more[:1] == ["--results"]:
+            reports = [judge_results(path, more[1])]
+        else:
+            reports = [judge_captions(path, more[0]) if more else judge(path)]
+    for report in reports:
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":
