@@ -15,7 +15,7 @@ import { type CategoriesRepository, categoriesRepository } from './repositories/
 import { type HistoryRepository, historyRepository } from './repositories/history.ts'
 import { type ImagesRepository, imagesRepository } from './repositories/images.ts'
 import { type MessagesRepository, messagesRepository } from './repositories/messages.ts'
-import { projectSummary, readMeta, writeMeta } from './repositories/projects.ts'
+import { importedFiles, noteImportedFile, projectSummary, readMeta, writeMeta } from './repositories/projects.ts'
 import type { Db } from './sqlite.ts'
 import { redo, undo } from './undo.ts'
 
@@ -54,6 +54,10 @@ export interface ProjectStore {
   redo(): Revision | null
   /** The project as it is now, for an export that takes a while; commits go on meanwhile. Close it. */
   exportSource(): ExportSource
+  /** Absolute paths of the files that imports came from, the last first: results of a model may be numbered as they are. */
+  importedFiles(): string[]
+  /** @throws READ_ONLY, DISK_FULL, IO_FAILED */
+  noteImportedFile(path: string): void
   /** Idempotent. Leaves the project file alone in its folder. */
   close(): void
 }
@@ -207,6 +211,8 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
     },
     undo: () => write('Undo could not be saved', () => undo(db)),
     redo: () => write('Redo could not be saved', () => redo(db)),
+    importedFiles: () => importedFiles(db),
+    noteImportedFile: (file) => write('The import could not be noted', () => noteImportedFile(db, file)),
     exportSource: () => openExportSource(path, db, { name, imagesDir }),
     close() {
       bulk?.rollBack()

@@ -133,7 +133,9 @@ function readPolygons(value: unknown[]): ReadSegmentation {
   if (value.length === 0) return null
   let vertices = 0
   const polygons: number[][] = []
-  for (const polygon of value) {
+  // some tools leave the outer list out where there is one polygon
+  const lists = value.every((side) => typeof side === 'number') ? [value] : value
+  for (const polygon of lists) {
     if (!Array.isArray(polygon) || !polygon.every((side) => typeof side === 'number' && Number.isFinite(side))) {
       return { reason: 'a polygon holds something other than numbers' }
     }

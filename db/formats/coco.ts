@@ -4,10 +4,11 @@ import { copyFile, mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DbError, throwIfAborted, toDbError } from '../errors.ts'
 import type { ExportSource } from '../exportSource.ts'
-import { readCocoFiles } from './cocoReader.ts'
+import { readCocoFolder } from './cocoFolder.ts'
+import { readCocoFile } from './cocoReader.ts'
 import type { CocoBox } from './cocoRecords.ts'
-import { isInstances, isOfKind, sniffCoco } from './cocoSniff.ts'
-import { CONTRIBUTOR, type CocoDialect, CocoWriter, captionsPathFor, rejectedPathFor } from './cocoWriter.ts'
+import { isInstances, sniffCoco } from './cocoSniff.ts'
+import { type CocoDialect, CocoWriter, captionsPathFor, isOurs, rejectedPathFor } from './cocoWriter.ts'
 import type { ExportOptions, ExportReport, Format } from './format.ts'
 import { FolderInMaking, PictureNames } from './imageCopies.ts'
 import { imagesFolderFor } from './imageLayout.ts'
@@ -41,8 +42,7 @@ export async function isOwnExport(path: string): Promise<boolean> {
   if (file === null) return false
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(1024), 0, 1024, 0)
-    const [head = ''] = buffer.toString('utf8', 0, bytesRead).split('\n')
-    return head.startsWith('{"info":{') && head.includes(`"contributor":${JSON.stringify(CONTRIBUTOR)}`)
+    return isOurs(buffer.toString('utf8', 0, bytesRead))
   } catch {
     return false // a folder, or not to be read: not ours to replace
   } finally {
@@ -112,7 +112,7 @@ export const coco: Format = {
   reader: {
     folders: true,
     sniff: (probe) => sniffCoco(probe, isInstances),
-    read: (input) => readCocoFiles(input, isOfKind(isInstances)),
+    read: (input) => (input.isFolder ? readCocoFolder(input) : readCocoFile(input)),
   },
   export: (source, options) => exportCoco(source, options),
 }

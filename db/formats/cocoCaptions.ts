@@ -1,32 +1,35 @@
 /** COCO captions: sentences about whole images. `{id, image_id, caption}`, no categories. */
 import { basename } from 'node:path'
-import { readCocoImage } from './cocoReader.ts'
+import { type CocoFileOptions, cocoKey, placeOf, readCocoImage } from './cocoReader.ts'
 import { isCaptions, sniffCoco } from './cocoSniff.ts'
 import { CONTRIBUTOR } from './cocoWriter.ts'
 import type { Format } from './format.ts'
-import { type ImportItem, isRow, keyOf, problem, textOf } from './items.ts'
+import { type ImportItem, isRow, type Key, problem, textOf } from './items.ts'
 import { readJson } from './jsonStream.ts'
 import { EXIF_NOTE, exportFile } from './output.ts'
 import { isSentence, sentenceItem } from './sentences.ts'
-import { type ImportInput, readBytes } from './textFile.ts'
+import { readBytes } from './textFile.ts'
 
-function* read(input: ImportInput): Generator<ImportItem> {
-  for (const { list, index, value, error } of readJson(readBytes(input.path, input.onBytes), basename(input.path))) {
+/** The images and sentences of one file. */
+export function* readCaptionsFile(options: CocoFileOptions): Generator<ImportItem> {
+  const apart = (key: Key): Key => (options.prefix === undefined ? key : `${options.prefix}#${key}`)
+  for (const entry of readJson(readBytes(options.path, options.onBytes), basename(options.path))) {
+    const { list, index, value, error } = entry
     if (index === null || (list !== 'images' && list !== 'annotations')) continue
-    const where = `${list}[${index}]`
+    const where = placeOf(entry, options)
     if (error !== undefined || !isRow(value)) {
       yield problem(where, error ?? 'is no object')
       continue
     }
     if (list === 'images') {
-      yield* readCocoImage(value, where, input)
+      yield* readCocoImage(value, where, options)
       continue
     }
-    const imageKey = keyOf(value.image_id)
+    const imageKey = cocoKey(value.image_id)
     const caption = textOf(value.caption)
     if (imageKey === null) yield problem(where, 'image_id names no image')
     else if (caption === null) yield problem(where, 'it has no caption')
-    else yield sentenceItem(imageKey, caption, where)
+    else yield sentenceItem(apart(imageKey), caption, where)
   }
 }
 
@@ -36,7 +39,11 @@ export const cocoCaptions: Format = {
   extension: '.json',
   keeps: 'Sentences about whole images; of images that have none, the captions of their boxes.',
   loses: 'Boxes, classes and the talk.',
-  reader: { sniff: (probe) => sniffCoco(probe, (sight) => (isCaptions(sight) ? 0.95 : 0)), read },
+  reader: {
+    // in a folder they may lie beside the instances, whose reader takes both
+    sniff: (probe) => sniffCoco(probe, (sight) => (isCaptions(sight) ? (probe.isFolder ? 0.6 : 0.95) : 0)),
+    read: readCaptionsFile,
+  },
   export(source, options) {
     const info = { description: source.name, url: '', version: '1.0', contributor: CONTRIBUTOR, note: EXIF_NOTE }
     const images: string[] = []

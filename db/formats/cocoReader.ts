@@ -42,6 +42,13 @@ const OWN = new Set([
 ])
 const STATUSES = new Set(['proposed', 'accepted', 'edited', 'rejected'])
 const ZERO_IDS = 'Ids that are 0 (which evaluation tools do not count) get new numbers.'
+const TEXT_IDS = 'Ids that are text get new numbers.'
+
+/** An id; one written as text (`"12"`) means the same as the number. */
+export function cocoKey(value: unknown): Key | null {
+  const key = keyOf(value)
+  return typeof key === 'string' && /^(0|[1-9]\d{0,14})$/.test(key) ? Number(key) : key
+}
 
 export interface CocoFileOptions {
   /** Absolute. */
@@ -71,12 +78,12 @@ function nameFromAddress(address: unknown): string | null {
 
 /** LVIS's lists of classes on an image. */
 function classList(field: 'absent' | 'notExhaustive', value: unknown, options: CocoFileOptions): Partial<ImportImage> {
-  const keys = Array.isArray(value) ? value.map(keyOf).filter((key) => key !== null) : []
+  const keys = Array.isArray(value) ? value.map(cocoKey).filter((key) => key !== null) : []
   return keys.length === 0 ? {} : { [field]: keys.map((key) => prefixed(key, options)) }
 }
 
 export function* readCocoImage(row: Row, where: string, options: CocoFileOptions): Generator<ImportItem> {
-  const key = keyOf(row.id)
+  const key = cocoKey(row.id)
   if (key === null) return yield problem(where, `the image's id ${JSON.stringify(row.id) ?? ''} is no whole number`)
   if (typeof key === 'number' && key < 0) return yield problem(where, `the image's id ${key} is negative`)
   const fileName = textOf(row.file_name) ?? nameFromAddress(row.coco_url) ?? nameFromAddress(row.url)
@@ -93,6 +100,7 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
     height: sideOf(row.height),
     where,
     ...(id === undefined ? {} : { id }),
+    ...(options.prefix === undefined ? {} : { shared: true }),
     ...classList('absent', row.neg_category_ids, options),
     ...classList('notExhaustive', row.not_exhaustive_category_ids, options),
   }
@@ -100,7 +108,7 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
 }
 
 export function* readCocoCategory(row: Row, where: string, options: CocoFileOptions): Generator<ImportItem> {
-  const key = keyOf(row.id)
+  const key = cocoKey(row.id)
   if (key === null) return yield problem(where, `the class's id ${JSON.stringify(row.id) ?? ''} is no whole number`)
   const name = textOf(row.name)
   if (name === null) return yield problem(where, `class ${key} has no name`)
@@ -139,15 +147,17 @@ function ownFields(row: Row, attributes: Row): Partial<ImportAnnotation> {
 }
 
 export function* readCocoBox(row: Row, where: string, options: CocoFileOptions): Generator<ImportItem> {
-  const imageKey = keyOf(row.image_id)
+  const imageKey = cocoKey(row.image_id)
   if (imageKey === null)
     return yield problem(where, `image_id ${JSON.stringify(row.image_id) ?? 'is missing'} names no image`)
   const id = row.id
-  if (id !== undefined && !(Number.isSafeInteger(id) && (id as number) >= 0)) {
+  const isText = typeof id === 'string' && id !== ''
+  if (id !== undefined && id !== null && !isText && !(Number.isSafeInteger(id) && (id as number) >= 0)) {
     return yield problem(where, `the id ${JSON.stringify(id)} is no whole number from 1`)
   }
   if (id === 0) yield note(ZERO_IDS)
-  const categoryKey = row.category_id === undefined || row.category_id === null ? null : keyOf(row.category_id)
+  if (isText) yield note(TEXT_IDS)
+  const categoryKey = row.category_id === undefined || row.category_id === null ? null : cocoKey(row.category_id)
   if (categoryKey === null && row.category_id !== undefined && row.category_id !== null) {
     return yield problem(where, `category_id ${JSON.stringify(row.category_id)} names no class`)
   }
@@ -164,6 +174,7 @@ export function* readCocoBox(row: Row, where: string, options: CocoFileOptions):
   }
   bbox ??= shape?.bbox ?? null
   if (bbox === null) return yield problem(where, 'it has neither a bbox nor a segmentation')
+  if (Array.isArray(row.keypoints)) yield note('Key points are left out.')
   const given = isRow(row.attributes) ? row.attributes : {}
   const attributes = attributesFrom(given, OWN)
   const extras: AnnotationExtras = {
@@ -209,6 +220,24 @@ export function* readCocoFile(options: CocoFileOptions): Generator<ImportItem> {
   }
 }
 
+/** Names of a folder's JSON files that are of a kind. */
+export const jsonFilesIn = (folder: string, wanted: (path: string) => boolean): string[] =>
+  listFilesBelow(folder, undefined, (name) => name.toLowerCase().endsWith('.json')).filter((name) =>
+    wanted(join(folder, name)),
+  )
+
+/** How one file of a folder is to be read: with ids of its own where there are `several`, pictures beside it or not. */
+export function optionsFor(input: ImportInput, name: string, several: boolean): CocoFileOptions {
+  const folder = dirname(name)
+  const beside = folder !== '.' && firstImageLiesIn(input.path, folder, name)
+  return {
+    path: join(input.path, name),
+    onBytes: input.onBytes,
+    ...(several ? { prefix: name } : {}),
+    ...(beside ? { folder } : {}),
+  }
+}
+
 /** The files of a folder that `wanted` says are of this format, each read with ids of its own. */
 export function* readCocoFiles(
   input: ImportInput,
@@ -217,18 +246,8 @@ export function* readCocoFiles(
 ): Generator<ImportItem> {
   const refining = refine === undefined ? {} : { refine }
   if (!input.isFolder) return yield* readCocoFile({ path: input.path, onBytes: input.onBytes, ...refining })
-  const names = listFilesBelow(input.path).filter((name) => name.endsWith('.json') && wanted(join(input.path, name)))
-  for (const name of names) {
-    const folder = dirname(name)
-    const beside = folder !== '.' && firstImageLiesIn(input.path, folder, name)
-    yield* readCocoFile({
-      path: join(input.path, name),
-      onBytes: input.onBytes,
-      ...(names.length > 1 ? { prefix: name } : {}),
-      ...(beside ? { folder } : {}),
-      ...refining,
-    })
-  }
+  const names = jsonFilesIn(input.path, wanted)
+  for (const name of names) yield* readCocoFile({ ...optionsFor(input, name, names.length > 1), ...refining })
 }
 
 /** Whether pictures lie beside their file, as in `train/_annotations.coco.json`. */

@@ -55,6 +55,7 @@ export const isSynthetic = ({ annotation }: CocoSight): boolean => Array.isArray
 
 export function isInstances(sight: CocoSight): number {
   const { lists, annotation } = sight
+  if ('segments_info' in annotation) return 0 // panoptic: its masks are pictures
   if (!lists.has('images') || !(lists.has('annotations') || lists.has('categories')) || isCaptions(sight)) return 0
   if (isLvis(sight) || isSynthetic(sight)) return 0.4
   return 'bbox' in annotation || 'segmentation' in annotation ? 0.9 : 0.5

@@ -11,6 +11,12 @@ import { type CocoAnnotation, type CocoBox, CocoCategories, cocoAnnotation } fro
 /** Who wrote a file: by this, our own exports are told from other people's. */
 export const CONTRIBUTOR = 'Gromatic'
 
+/** Whether a file begins as our own exports do. */
+export function isOurs(text: string): boolean {
+  const [head = ''] = text.split('\n')
+  return head.startsWith('{"info":{') && head.includes(`"contributor":${JSON.stringify(CONTRIBUTOR)}`)
+}
+
 /** `out/coco.json` -> `out/coco.rejected.jsonl` */
 function sibling(path: string, ending: string): string {
   return join(dirname(path), basename(path, extname(path)) + ending)

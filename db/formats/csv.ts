@@ -168,8 +168,13 @@ export const csv: Format = {
     sniff: (probe) =>
       bestOf(probe, ['.csv', '.tsv'], (name) => {
         const head = probe.head(name)
-        const [record] = readCsv([head.split(/\r?\n/)[0] ?? ''], separatorOf(head), name)
-        return record !== undefined && layoutOf(record.fields) !== null ? 0.9 : 0
+        if (/^\s*[[{<]/.test(head)) return 0
+        try {
+          const [record] = readCsv([head.split(/\r?\n/)[0] ?? ''], separatorOf(head), name)
+          return record !== undefined && layoutOf(record.fields) !== null ? 0.9 : 0
+        } catch {
+          return 0 // a quote that the first line does not close
+        }
       }),
     read,
   },

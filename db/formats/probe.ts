@@ -6,6 +6,7 @@ import { readJson } from './jsonStream.ts'
 import { listFilesBelow, readBytes, readHead } from './textFile.ts'
 
 const NAMES = 20_000
+export const PICTURE = /\.(jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
 /** How far a JSON file is read, alone and as one of a folder. */
 const JSON_BYTES = 64 * 1024 * 1024
 const JSON_BYTES_IN_FOLDER = 4 * 1024 * 1024
@@ -13,7 +14,7 @@ const JSON_BYTES_IN_FOLDER = 4 * 1024 * 1024
 export interface Probe {
   path: string
   isFolder: boolean
-  /** Files below the folder, relative with `/` (20,000 at most); of a file its own name. */
+  /** Files below the folder that are no pictures, relative with `/` (20,000 at most); of a file its own name. */
   names: readonly string[]
   /** The first 64 KB of one of `names`, as text. */
   head(name: string): string
@@ -55,7 +56,7 @@ export function probePath(path: string): Probe {
   return {
     path,
     isFolder,
-    names: isFolder ? listFilesBelow(path, NAMES) : [basename(path)],
+    names: isFolder ? listFilesBelow(path, NAMES, (name) => !PICTURE.test(name)) : [basename(path)],
     head(name) {
       const known = heads.get(name) ?? readHead(full(name))
       heads.set(name, known)
@@ -72,10 +73,12 @@ export function probePath(path: string): Probe {
   }
 }
 
-/** The largest answer that any file with one of these endings gives; the first forty are asked. */
+/** The largest answer that any file with one of these endings gives; the first forty are asked. A file that was named is asked whatever its ending. */
 export function bestOf(probe: Probe, endings: readonly string[], judge: (name: string) => number): number {
   let best = 0
-  const named = probe.names.filter((name) => endings.some((ending) => name.toLowerCase().endsWith(ending)))
+  const named = probe.isFolder
+    ? probe.names.filter((name) => endings.some((ending) => name.toLowerCase().endsWith(ending)))
+    : probe.names
   for (const name of named.slice(0, 40)) {
     best = Math.max(best, judge(name))
     if (best >= 0.9) break

@@ -11,6 +11,8 @@ export interface ImportInput {
   /** Absolute path of the file or folder. */
   path: string
   isFolder: boolean
+  /** Of results: the COCO file whose images and classes they number, or `project` for the project's own numbers. */
+  instances?: string | undefined
   /** Told of bytes read; may throw to stop. */
   onBytes(bytes: number): void
 }
@@ -114,7 +116,11 @@ const MAX_FILES = 5_000_000
  * Names of the files below a folder, relative with `/`, in the order people count. Hidden ones and links that lead out
  * are passed over. @throws NOT_FOUND, READ_ONLY
  */
-export function listFilesBelow(root: string, limit = MAX_FILES): string[] {
+export function listFilesBelow(
+  root: string,
+  limit = MAX_FILES,
+  wanted: (name: string) => boolean = () => true,
+): string[] {
   const found: { name: string; key: string }[] = []
   const folders = ['']
   while (folders.length > 0) {
@@ -129,6 +135,7 @@ export function listFilesBelow(root: string, limit = MAX_FILES): string[] {
       if (entry.name.startsWith('.') || entry.name === '__MACOSX') continue
       const name = `${below}${entry.name}`
       if (entry.isDirectory()) folders.push(`${name}/`)
+      else if (!wanted(name)) continue
       else if (entry.isFile() || isFileInside(root, name)) found.push({ name, key: naturalSortKey(name) })
       if (found.length >= limit) return sorted(found)
     }

@@ -96,10 +96,10 @@ export class ImageMatcher {
       case 'hash':
         return hash === undefined ? null : this.#findHash(item, hash)
       case 'name':
-        return this.#findName(item.fileName)
+        return this.#findNames(item)
       case 'auto':
         if (item.fileName === '') return byId()
-        return (hash === undefined ? null : this.#findHash(item, hash)) ?? this.#findName(item.fileName)
+        return (hash === undefined ? null : this.#findHash(item, hash)) ?? this.#findNames(item)
     }
   }
 
@@ -107,6 +107,14 @@ export class ImageMatcher {
     const found = /^0+$/.test(hash) ? [] : (this.#byHash.get(hash) ?? [])
     const image = found.find((candidate) => candidate.fileName === fileName) ?? found[0]
     return image === undefined ? null : { image }
+  }
+
+  #findNames({ fileName, otherNames = [] }: ImportImage): Match {
+    for (const name of [fileName, ...otherNames]) {
+      const found = this.#findName(name)
+      if (found !== null) return found
+    }
+    return null
   }
 
   #findName(fileName: string): Match {

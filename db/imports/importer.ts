@@ -3,19 +3,21 @@
  * second writes, in one transaction that either is there whole or not at all.
  */
 import { statSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { DbError, throwIfAborted } from '../errors.ts'
 import type { ImportAnnotation, ImportItem, ImportMessage } from '../formats/items.ts'
-import { formats, locate } from '../formats/registry.ts'
-import type { ImportInput } from '../formats/textFile.ts'
+import { type ImportSource, locate, readSource } from '../formats/registry.ts'
 import type { ProjectStore } from '../project.ts'
 import { type Change, diffOf } from '../records/diff.ts'
+import type { FormatName } from '../records/formatNames.ts'
 import type { Annotation, Category, ImageRecord, Message, Revision } from '../records/records.ts'
 import { CategoryMapper } from './categoryMapper.ts'
 import { Counter } from './counter.ts'
 import { IdSet } from './ids.ts'
 import { Judge } from './judge.ts'
+
 import { Examples, type ImportPlan, type ImportRequest, TOLD } from './plan.ts'
+import { findResultNumbers } from './resultNumbers.ts'
 import { ImageTable, type PlannedImage } from './tables.ts'
 
 export interface ImportRun {
@@ -32,14 +34,17 @@ export interface ImportResult {
 }
 
 const SLICE_MS = 20
+/** Formats whose ids a model's results may have. */
+const NUMBERED: ReadonlySet<FormatName> = new Set<FormatName>(['coco', 'lvis', 'synthetic'])
 const PIECE_ROWS = 2000
 const GREY = (): string => '#7d7468'
 const plural = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`
 
 /** Where an import stands after its first reading. */
 interface Looked {
-  /** Of the very file, where a folder was given. */
+  /** Its path is of the very file, where a folder holds a single one. */
   request: ImportRequest
+  source: ImportSource
   plan: ImportPlan
   judge: Judge
   counter: Counter
@@ -50,23 +55,23 @@ interface Looked {
 
 /** Reads the file once, in slices that leave room for everything else. */
 async function read(
-  request: ImportRequest,
+  source: ImportSource,
+  { format, choices }: ImportRequest,
   run: ImportRun,
   stage: string,
   take: (item: ImportItem) => void,
 ): Promise<void> {
-  const { path, format } = request
-  const stats = statSync(path)
+  const stats = statSync(source.path)
   const total = stats.isDirectory() ? null : stats.size
   let bytes = 0
   const onBytes = (count: number): void => {
     bytes += count
   }
-  const input: ImportInput = { path, isFolder: stats.isDirectory(), onBytes }
+  const input = { isFolder: stats.isDirectory(), onBytes, instances: choices.instances }
   let since = performance.now()
   let rows = 0
   throwIfAborted(run.signal, 'The import')
-  for (const item of formats[format].reader.read(input)) {
+  for (const item of readSource(source, format, input)) {
     take(item)
     if ((++rows & 63) !== 0 || performance.now() - since < SLICE_MS) continue
     run.onProgress?.({ done: bytes, total, note: `${stage} (${rows} rows)` })
@@ -76,13 +81,23 @@ async function read(
   }
 }
 
+const firstFile = ({ path, files }: ImportSource): string => (files?.[0] === undefined ? path : join(path, files[0]))
+
+const numbersNote = (instances = 'project'): string =>
+  `Images and classes are numbered as in ${instances === 'project' ? 'this project’s own COCO export' : basename(instances)}.`
+
 async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): Promise<Looked> {
-  const request = { ...given, path: locate(given.path, given.format) }
+  const source = locate(given.path, given.format)
+  const choices =
+    given.format === 'coco-results' && given.choices.instances === undefined
+      ? { ...given.choices, instances: findResultNumbers(store, firstFile(source)) }
+      : given.choices
+  const request = { ...given, choices, path: source.path }
   const images = new ImageTable(store, request.choices)
   const categories = new CategoryMapper(store.categories.list(), request.choices.categories, run.palette ?? GREY)
   const judge = new Judge(store, request, images, categories)
   const problems = new Examples<{ where: string; reason: string }>(TOLD)
-  const notes = new Set<string>()
+  const notes = new Set<string>(request.format === 'coco-results' ? [numbersNote(choices.instances)] : [])
   const states: Looked['states'] = []
   const tell = (where: string, reason: string | null): void => {
     if (reason !== null) problems.add({ where, reason })
@@ -93,7 +108,7 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
     into.message(item)
     return true
   }
-  await read(request, run, 'Reading', (item) => {
+  await read(source, request, run, 'Reading', (item) => {
     switch (item.kind) {
       case 'image': {
         tell(item.where, images.add(item))
@@ -121,13 +136,13 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
   })
   if (counter === null) {
     const again = new Counter(judge)
-    await read(request, run, 'Checking', (item) => {
+    await read(source, request, run, 'Checking', (item) => {
       if (item.kind === 'annotation' || item.kind === 'message') count(again, item)
     })
     counter = again
   }
   counter.finish(categories)
-  const looked = { request, judge, counter, images, categories, states }
+  const looked = { request, source, judge, counter, images, categories, states }
   const told = {
     count: problems.count + counter.problems.count,
     first: [...problems.first, ...counter.problems.first].slice(0, TOLD),
@@ -138,7 +153,7 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
 function makePlan(
   store: ProjectStore,
   request: ImportRequest,
-  { counter, images, categories }: Omit<Looked, 'plan' | 'request'>,
+  { counter, images, categories }: Omit<Looked, 'plan' | 'request' | 'source'>,
   problems: ImportPlan['problems'],
   notes: Set<string>,
 ): ImportPlan {
@@ -239,6 +254,7 @@ export async function runImport(
     return { plan, revision: null }
   const label = `Import ${basename(request.path)}`
   const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, run, looked, states, add))
+  if (NUMBERED.has(request.format)) store.noteImportedFile(looked.source.path)
   return { plan, revision }
 }
 
@@ -255,7 +271,7 @@ function idGiver(store: ProjectStore, table: 'annotations' | 'messages', ids: Co
 async function write(
   store: ProjectStore,
   run: ImportRun,
-  { request, plan, judge, counter, images, categories }: Looked,
+  { request, source, plan, judge, counter, images, categories }: Looked,
   states: Change<ImageRecord>[],
   add: (diff: ReturnType<typeof diffOf>) => void,
 ): Promise<void> {
@@ -285,7 +301,7 @@ async function write(
   // only a file with problems can have two rows of one id
   const isSecond = (seen: IdSet, id: number | undefined): boolean =>
     plan.problems.count > 0 && id !== undefined && !seen.add(id)
-  await read(request, run, 'Writing', (item) => {
+  await read(source, request, run, 'Writing', (item) => {
     if (item.kind === 'message') {
       const image = judge.message(item)
       if (image === null || 'reason' in image || isSecond(seenMessages, item.id)) return

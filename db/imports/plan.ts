@@ -25,6 +25,11 @@ export interface ImportChoices {
   skipBad: boolean
   /** Instead of what the format says: how the boxes come in. */
   status?: 'accepted' | 'proposed' | undefined
+  /**
+   * Of COCO results: absolute path of the COCO file whose images and classes they number, or `project` for this project's
+   * own numbers. Left out: whichever the numbers fit, and refused where both do.
+   */
+  instances?: string | undefined
 }
 
 export const DEFAULT_CHOICES: ImportChoices = {

@@ -54,6 +54,8 @@ export class ImageTable {
   readonly #byKey = new Map<Key, PlannedImage>()
   readonly #takenBy = new Map<number, Key>()
   readonly #addedNames = new Set<string>()
+  /** Images that other files of the set may speak of again, by their names. */
+  readonly #shared = new Map<string, PlannedImage>()
   /** Names of all images that the project lacks. */
   readonly missing: string[] = []
   inFile = 0
@@ -72,8 +74,15 @@ export class ImageTable {
 
   /** Takes an image of the file. Returns why it cannot be taken, or null; its boxes are left out then. */
   add(item: ImportImage): string | null {
-    this.inFile++
     if (this.#byKey.has(item.key)) return `image ${item.key} is in the file twice`
+    if (item.shared === true) {
+      const known = this.#shared.get(item.fileName)
+      if (known !== undefined) {
+        this.#byKey.set(item.key, known)
+        return null
+      }
+    }
+    this.inFile++
     const planned: PlannedImage = {
       imageId: null,
       size: null,
@@ -83,6 +92,7 @@ export class ImageTable {
       worked: false,
     }
     this.#byKey.set(item.key, planned)
+    if (item.shared === true) this.#shared.set(item.fileName, planned)
     const found = this.#matcher.find(item)
     if (found === null) return this.#addMissing(item, planned)
     if ('reason' in found) return found.reason

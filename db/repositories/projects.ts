@@ -5,7 +5,8 @@ import { type Db, statement } from '../sqlite.ts'
 import { redoStep, undoStep } from '../undo.ts'
 import { historyRepository } from './history.ts'
 
-export type MetaKey = 'name' | 'imagesDir.absolute' | 'imagesDir.relative' | 'createdAt'
+const IMPORTS = 'imports.files'
+export type MetaKey = 'name' | 'imagesDir.absolute' | 'imagesDir.relative' | 'createdAt' | typeof IMPORTS
 
 /** @throws PROJECT_INVALID when the file lacks it */
 export function readMeta(db: Db, key: MetaKey): string {
@@ -20,6 +21,19 @@ export function writeMeta(db: Db, key: MetaKey, value: string): void {
     db,
     'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
   ).run(key, value)
+}
+
+const IMPORTS_KEPT = 10
+
+/** Absolute paths of the files that the last imports came from, newest first. */
+export function importedFiles(db: Db): string[] {
+  const row = statement(db, 'SELECT value FROM meta WHERE key = ?').get(IMPORTS) as { value: string } | undefined
+  return row === undefined ? [] : (JSON.parse(row.value) as string[])
+}
+
+export function noteImportedFile(db: Db, path: string): void {
+  const paths = [path, ...importedFiles(db).filter((known) => known !== path)].slice(0, IMPORTS_KEPT)
+  writeMeta(db, IMPORTS, JSON.stringify(paths))
 }
 
 /** Counters and the labels of undo and redo. Costs a handful of index look-ups, however large the project is. */

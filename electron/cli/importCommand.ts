@@ -22,6 +22,7 @@ interface ImportOptions {
   match: 'auto' | 'name' | 'hash' | 'id'
   class?: Record<string, Choice>
   status?: 'accepted' | 'proposed'
+  instances?: string
 }
 
 /** `car=vehicle` merges or renames, `car=` leaves the class out. */
@@ -64,6 +65,10 @@ export function addImportCommand(program: Command): void {
       new Option('--match <how>', 'how images are found').choices(['auto', 'name', 'hash', 'id']).default('auto'),
     )
     .option('--class <old=new>', 'another name for a class, OLD= leaves it out (repeatable)', parseClass)
+    .option(
+      '--instances <file>',
+      'of COCO results: the COCO file they were made for, or "project" for this project’s own numbers',
+    )
     .addOption(new Option('--status <which>', 'how regions come in').choices(['accepted', 'proposed']))
     .description('read annotations of other programs into a project, all or nothing')
     .addHelpText(
@@ -73,12 +78,15 @@ Examples:
   gromatic import instances_val.json --project street.gromatic --dry-run
   gromatic import instances_val.json --project street.gromatic --images ~/photos/street
   gromatic import roboflow.zip --project street.gromatic --copy-images --conflicts add
+  gromatic import results.json --project street.gromatic --instances instances_val.json
   gromatic import labels.csv --project street.gromatic --class "automobile=car" --class "unknown="`,
     )
     .action((path: string, options: ImportOptions, command: Command) =>
       withServices(command, (context) => importInto(context, path, options)),
     )
 }
+
+const numbersOf = (instances: string): string => (instances === 'project' ? instances : resolve(instances))
 
 async function importInto(context: Context, path: string, options: ImportOptions): Promise<void> {
   const { services, progress, signal } = context
@@ -108,6 +116,7 @@ async function importInto(context: Context, path: string, options: ImportOptions
     imagesDir: options.images === undefined || made ? null : resolve(options.images),
     copyImages: options.copyImages ?? false,
     ...(options.status === undefined ? {} : { status: options.status }),
+    ...(options.instances === undefined ? {} : { instances: numbersOf(options.instances) }),
   }
   const run = { onProgress: (at: { done: number; total: number | null; note: string }) => progress.show(at), signal }
   const plan = options.dryRun === true ? await client.run('transfer.preview', input, run) : null

@@ -131,6 +131,9 @@ const importShape = {
   skipBad: z.boolean().default(false),
   /** Instead of what the format says. */
   status: z.enum(['accepted', 'proposed']).optional(),
+  /** Of COCO results: the COCO file whose images and classes they number, or `project` for this project's own numbers.
+   * Left out: whichever they fit, refused where both could be meant. */
+  instances: z.string().min(1).optional(),
   /** Where the pictures of the file lie; those that the project lacks are copied into its folder first. */
   imagesDir: z.string().min(1).nullable().default(null),
   /** Take such pictures from the imported folder or zip itself. */

@@ -48,9 +48,10 @@ async function withRequest<T>(
   { signal, progress }: Job,
   use: (request: ImportRequest) => Promise<T>,
 ): Promise<T> {
-  const { path: given, format, match, missingImages, conflicts, categories, skipBad, status } = input
+  const { path: given, format, match, missingImages, conflicts, categories, skipBad, status, instances } = input
   const path = absolute(session, given)
-  const choices = { match, missingImages, conflicts, categories, skipBad, ...(status === undefined ? {} : { status }) }
+  const numbered = instances === undefined || instances === 'project' ? instances : absolute(session, instances)
+  const choices = { match, missingImages, conflicts, categories, skipBad, status, instances: numbered }
   const over = (found: string): Promise<T> =>
     use({ path: found, format: format === 'auto' ? guess(found) : format, choices })
   if (!isZip(path)) return over(path)

@@ -43,7 +43,7 @@ const BAD_ROWS: [string, string, RegExp][] = [
     raw('{"id":9007199254740993,"image_id":1,"category_id":1,"bbox":[1,1,2,2]}'),
     /whole number/,
   ],
-  ['text for an id', coco({}, { id: 'two' }), /whole number/],
+  ['a list for an id', coco({}, { id: [2] }), /whole number/],
   ['an image that is not there', coco({}, { image_id: 9 }), /names image 9/],
   ['no image', coco({}, { image_id: null }), /names no image/],
   ['a class that is not there', coco({}, { category_id: 9 }), /names class 9/],
@@ -359,6 +359,8 @@ const TAKEN: [string, Buffer | string, string?][] = [
     'names that lead out (and find nothing out there)',
     coco({ images: [{ id: 1, file_name: '../../a.jpg', width: 640, height: 480 }] }),
   ],
+  ['text for an id', coco({}, { id: 'two' })],
+  ['numbers in quotes for ids', coco({}, { image_id: '1', category_id: '1' })],
   ['images without sizes', coco({ images: [{ id: 1, file_name: 'a.jpg' }] })],
 ]
 test.each(TAKEN)('%s: taken', async (_, content, name = 'x.json') => {
