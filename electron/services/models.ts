@@ -16,7 +16,7 @@ import type { SettingsService } from './settings.ts'
 export const DEMO = 'demo'
 const DEMO_NAME = 'Demo model'
 /** Part of the demo model's folder name: raised when converting makes something else of the same checkpoint. */
-const CONVERTER_VERSION = 3
+const CONVERTER_VERSION = 4
 
 const Converted = z.object({ path: z.string(), modelHash: z.string(), bytes: z.number() })
 const Verified = z.object({ ok: z.boolean(), problems: z.array(z.string()), modelHash: z.string().nullable() })

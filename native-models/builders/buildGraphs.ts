@@ -39,6 +39,8 @@ export interface Job {
   imageSize: number
   side: number
   onBytes: OnBytes
+  /** makes what collects a graph; another than the usual writes other weights */
+  builder?: (name: string, data: ExternalDataWriter) => GraphBuilder
 }
 
 /** Writes all graphs and the embedding table of one model into a folder. */
@@ -122,8 +124,8 @@ async function writeDecoder(job: Job, name: AnyGraphName, formats: LlmFormats): 
     const { logits, present } = await buildDecoder(g, job.weights, job.config, formats)
     const outputs: Outputs = { logits: { value: logits, shape: ['R', vocabSize] } }
     for (const [layer, { key, value }] of present.entries()) {
-      outputs[`present_key.${layer}`] = { value: key, shape: ['B', llm.kvHeadCount, 'T', llm.headSize] }
-      outputs[`present_value.${layer}`] = { value, shape: ['B', llm.kvHeadCount, 'T', llm.headSize] }
+      outputs[`present_key.${layer}`] = { value: key, shape: [llm.kvHeadCount, 'B', 'T', llm.headSize] }
+      outputs[`present_value.${layer}`] = { value, shape: [llm.kvHeadCount, 'B', 'T', llm.headSize] }
     }
     return outputs
   })
@@ -140,7 +142,7 @@ async function writeEmbeddings(job: Job): Promise<void> {
 
 async function writeGraph(job: Job, name: AnyGraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<void> {
   await writeData(job, dataFile(name), name, async (data) => {
-    const g = new GraphBuilder(name, data)
+    const g = job.builder?.(name, data) ?? new GraphBuilder(name, data)
     const outputs = await build(g)
     await writeFile(join(job.partial.folder, graphFile(name)), g.encode(outputs))
   })

@@ -21,7 +21,7 @@ import type { Weights } from './weights.ts'
 
 type Llm = GromaConfig['llm']
 
-/** One layer's keys and values, each [B, G, T, d] (G key/value heads), of the tokens of this run. */
+/** One layer's keys and values, each [G, B, T, d] (G key/value heads), of the tokens of this run. */
 export interface LayerCache {
   key: Value
   value: Value
@@ -50,9 +50,18 @@ interface Run {
   positions: Value
   /** [1, 1, T, P + C + T], 0 where a token may look, very negative elsewhere */
   bias: Value
+  /** shapes [B, T, heads * d] */
+  queryRows: Value
+  keyRows: Value
   /** shapes [B, T, heads, d] */
-  queryShape: Value
-  keyShape: Value
+  queryHeads: Value
+  keyHeads: Value
+  /** shape [h, B, T, any] */
+  perHead: Value
+  /** the same, or [G, h/G, B, T, any] where several heads share keys */
+  perGroup: Value
+  /** shape [G, 1, h/G B T, P] */
+  prefixRows: Value
   /** [P, C, T] */
   segments: Value
 }
@@ -64,8 +73,11 @@ interface Run {
  *  inputs_embeds [B, T, H] -> layer .. -> rows `last_rows` of the flattened [B T, H] -> RMSNorm -> lm_head | extra_lm_head
  * ```
  * Inputs beside `inputs_embeds`: `position_ids` [B, T], `attention_bias` [1, 1, T, P + C + T], `last_rows` [R] (any rows);
- * per layer `prefix_key.i` and `prefix_value.i` [1, G, P, d], shared by the whole batch, and `past_key.i` and
- * `past_value.i` [B, G, C, d]. P and C are at least 1: mask what is not there.
+ * per layer `prefix_key.i` and `prefix_value.i` [G, 1, P, d], shared by the whole batch, and `past_key.i` and
+ * `past_value.i` [G, B, C, d]. P and C are at least 1: mask what is not there.
+ *
+ * Heads come before sequences, so that the rows of all sequences lie below each other for the prefix: its keys and values
+ * are read once a head, however many sequences there are.
  *
  * Keys lie as values do. onnxruntime turns Transpose + MatMul into one product that reads them row by row: 12 -> 20 GB/s
  * for one query of 600 keys, since the kernel for a single row wants no packing (and no factor, hence `scaledRotary`).
@@ -85,12 +97,12 @@ export async function buildDecoder(
   const groups = llm.kvHeadCount
   const earlier = Array.from({ length: llm.layerCount }, (_, layer) => ({
     prefix: {
-      key: g.input(`prefix_key.${layer}`, 'float32', [1, groups, 'P', llm.headSize]),
-      value: g.input(`prefix_value.${layer}`, 'float32', [1, groups, 'P', llm.headSize]),
+      key: g.input(`prefix_key.${layer}`, 'float32', [groups, 1, 'P', llm.headSize]),
+      value: g.input(`prefix_value.${layer}`, 'float32', [groups, 1, 'P', llm.headSize]),
     },
     past: {
-      key: g.input(`past_key.${layer}`, 'float32', ['B', groups, 'C', llm.headSize]),
-      value: g.input(`past_value.${layer}`, 'float32', ['B', groups, 'C', llm.headSize]),
+      key: g.input(`past_key.${layer}`, 'float32', [groups, 'B', 'C', llm.headSize]),
+      value: g.input(`past_value.${layer}`, 'float32', [groups, 'B', 'C', llm.headSize]),
     },
   }))
 
@@ -99,15 +111,19 @@ export async function buildDecoder(
   })
   const lengthOf = (name: string, value: Value, axis: number) =>
     g.node('Shape', `${at}/${name}`, [value], { attributes: { start: int(axis), end: int(axis + 1) } })
-  const shapeOf = (name: string, heads: number) =>
-    concat(g, `${at}/${name}`, 0, batchAndLength, g.integers(heads, llm.headSize))
+  const shapeOf = (name: string, ...lengths: number[]) =>
+    concat(g, `${at}/${name}`, 0, batchAndLength, g.integers(...lengths))
   const first = earlier[0]!
   const width = [llm.hiddenSize]
+  const leading = (name: string, ...lengths: number[]) =>
+    concat(g, `${at}/${name}`, 0, g.integers(...lengths), batchAndLength, g.integers(-1))
+  const perHead = leading('per_head', llm.headCount)
+  const prefixLength = lengthOf('prefix_length', first.prefix.value, 2)
   const segments = concat(
     g,
     `${at}/segments`,
     0,
-    lengthOf('prefix_length', first.prefix.value, 2),
+    prefixLength,
     lengthOf('past_length', first.past.value, 2),
     lengthOf('new_length', embeds, 1),
   )
@@ -128,9 +144,14 @@ export async function buildDecoder(
     rotary,
     scaledRotary,
     positions,
-    bias: groups === llm.headCount ? bias : unsqueeze(g, `${at}/bias`, bias, 2),
-    queryShape: shapeOf('query_shape', llm.headCount),
-    keyShape: shapeOf('key_shape', groups),
+    bias,
+    queryRows: shapeOf('query_rows', llm.headCount * llm.headSize),
+    keyRows: shapeOf('key_rows', groups * llm.headSize),
+    queryHeads: shapeOf('query_heads', llm.headCount, llm.headSize),
+    keyHeads: shapeOf('key_heads', groups, llm.headSize),
+    perHead,
+    perGroup: groups === llm.headCount ? perHead : leading('per_group', groups, llm.headCount / groups),
+    prefixRows: concat(g, `${at}/prefix_rows`, 0, g.integers(groups, 1, -1), prefixLength),
     segments,
   }
 
@@ -205,12 +226,12 @@ function vocabularyTable(weights: Weights, base: string, added: string, { llm, n
 /**
  * ```
  *  normed [B T, H] -> q | k | v
- *    q -> rotary / sqrt(d) [B, h, T, d] -------.-- x prefix_key^T --.
- *    k -> rotary -> [B, G, T, d] = present ----+-- x past_key^T ---- Concat -> + bias -> Softmax -> Split
- *    v -> [B, G, T, d] = present               '-- x present^T -----'                                |
- *    sum of (part x prefix_value, part x past_value, part x present_value) -> o_proj <---------------'
+ *    q -> rotary / sqrt(d) [h, B, T, d] -------.-- all rows x prefix_key^T --.
+ *    k -> rotary -> [G, B, T, d] = present ----+-- x past_key^T -------------- Concat -> + bias -> Softmax -> Split
+ *    v -> [G, B, T, d] = present               '-- x present^T --------------'                                |
+ *    sum of (part x prefix_value, part x past_value, part x present_value) -> o_proj <------------------------'
  * ```
- * With fewer key/value heads than query heads, queries go as [B, G, h/G, T, d] and keys get an axis to broadcast over.
+ * With fewer key/value heads than query heads, queries go as [G, h/G, B, T, d] and keys get an axis to broadcast over.
  */
 async function selfAttention(
   g: GraphBuilder,
@@ -218,7 +239,7 @@ async function selfAttention(
   normed: Value,
   weights: Weights,
   run: Run,
-  earlier: readonly LayerCache[],
+  [prefix, past]: readonly [LayerCache, LayerCache],
 ): Promise<{ output: Value; present: LayerCache }> {
   const { headCount: heads, kvHeadCount: groups, headSize, hiddenSize } = run.llm
   const own = weights.at('self_attn')
@@ -231,39 +252,54 @@ async function selfAttention(
   const qkv = await linearIn(run.formats.qkv, g, `${at}/attn/qkv_proj`, normed, { weight })
   const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, ...lengths)
 
-  const perHead = (name: string, rows: Value, shape: Value) =>
-    transpose(g, `${at}/attn/${name}`, g.node('Reshape', `${at}/attn/${name}`, [rows, shape]), 0, 2, 1, 3)
-  const rotary = (name: string, states: Value, { cos, sin }: RotaryTables) =>
-    g.node('RotaryEmbedding', `${at}/attn/${name}`, [states, run.positions, cos, sin], { domain: 'com.microsoft' })
-  const q = rotary('q', perHead('q', query!, run.queryShape), run.scaledRotary) // [B, h, T, d]
-  const k = rotary('k', perHead('k', key!, run.keyShape), run.rotary)
-  const present = { key: k, value: perHead('v', value!, run.keyShape) } // [B, G, T, d]
+  const shaped = (name: string, x: Value, shape: Value) => g.node('Reshape', `${at}/attn/${name}`, [x, shape])
+  const rotary = (name: string, rows: Value, { cos, sin }: RotaryTables) =>
+    g.node('RotaryEmbedding', `${at}/attn/${name}`, [rows, run.positions, cos, sin], { domain: 'com.microsoft' })
+  const headsFirst = (name: string, rows: Value, shape: Value) =>
+    transpose(g, `${at}/attn/${name}`, shaped(name, rows, shape), 2, 0, 1, 3)
+  const turned = rotary('q', shaped('q_rows', query!, run.queryRows), run.scaledRotary)
+  const q = headsFirst('q', turned, run.queryHeads) // [h, B, T, d]
+  const k = headsFirst('k', rotary('k', shaped('k_rows', key!, run.keyRows), run.rotary), run.keyHeads)
+  const present = { key: k, value: headsFirst('v', value!, run.keyHeads) } // [G, B, T, d]
 
   const grouped = heads !== groups
-  const asked = grouped ? reshape(g, `${at}/attn/group`, q, 0, groups, heads / groups, -1, headSize) : q
-  const parts = [...earlier, present].map(({ key, value }, i) => ({
-    key: grouped ? unsqueeze(g, `${at}/attn/key.${i}`, key, 2) : key,
-    value: grouped ? unsqueeze(g, `${at}/attn/value.${i}`, value, 2) : value,
+  const asked = grouped ? shaped('grouped', q, run.perGroup) : q
+  const shared = (name: string, x: Value) => (grouped ? unsqueeze(g, `${at}/attn/${name}`, x, 1) : x)
+  const parts = [past, present].map(({ key, value }, i) => ({
+    key: shared(`key.${i + 1}`, key),
+    value: shared(`value.${i + 1}`, value),
   }))
-  const swapped = grouped ? [0, 1, 2, 4, 3] : [0, 1, 3, 2]
-  const scores = parts.map(({ key }, i) =>
-    matMul(g, `${at}/attn/scores.${i}`, asked, transpose(g, `${at}/attn/key.${i}`, key, ...swapped)),
-  )
+  const transposed = (name: string, x: Value, rank: number) =>
+    transpose(g, `${at}/attn/${name}`, x, ...(rank === 5 ? [0, 1, 2, 4, 3] : [0, 1, 3, 2]))
+  const scores = [
+    shaped(
+      'scores.0',
+      matMul(
+        g,
+        `${at}/attn/scores.0`,
+        reshape(g, `${at}/attn/asked`, q, groups, 1, -1, headSize), // [G, 1, h/G B T, d]
+        transposed('key.0', prefix.key, 4),
+      ),
+      run.perGroup,
+    ),
+    ...parts.map(({ key }, i) =>
+      matMul(g, `${at}/attn/scores.${i + 1}`, asked, transposed(`key.${i + 1}`, key, grouped ? 5 : 4)),
+    ),
+  ]
   const biased = add(g, `${at}/attn/bias`, concat(g, `${at}/attn/scores`, -1, ...scores), run.bias) // [.., T, P+C+T]
   const shares = g.nodes('Split', `${at}/attn/shares`, [softmax(g, `${at}/attn`, biased), run.segments], {
     attributes: { axis: int(-1) },
-    outputCount: parts.length,
+    outputCount: scores.length,
   })
-  const mixes = parts.map((part, i) => matMul(g, `${at}/attn/mix.${i}`, shares[i]!, part.value))
+  const rowsOfPrefix = shaped('shares.0', shares[0]!, run.prefixRows) // [G, 1, h/G B T, P]
+  const mixes = [
+    shaped('mix.0', matMul(g, `${at}/attn/mix.0`, rowsOfPrefix, prefix.value), run.perGroup),
+    ...parts.map(({ value }, i) => matMul(g, `${at}/attn/mix.${i + 1}`, shares[i + 1]!, value)),
+  ]
   const mixed = g.node('Sum', `${at}/attn/mix`, mixes) // [.., T, d]
-  const ungrouped = grouped ? reshape(g, `${at}/attn/ungroup`, mixed, 0, heads, -1, headSize) : mixed
-  const rows = reshape(
-    g,
-    `${at}/attn/merge`,
-    transpose(g, `${at}/attn/merge`, ungrouped, 0, 2, 1, 3),
-    -1,
-    heads * headSize,
-  )
+  const ungrouped = grouped ? shaped('ungrouped', mixed, run.perHead) : mixed
+  const merged = transpose(g, `${at}/attn/merge`, ungrouped, 1, 2, 0, 3) // [B, T, h, d]
+  const rows = reshape(g, `${at}/attn/merge`, merged, -1, heads * headSize)
   const output = own.matrix('o_proj', [hiddenSize, heads * headSize])
   return { output: await linearIn(run.formats.output, g, `${at}/attn/o_proj`, rows, output), present }
 }

@@ -99,7 +99,7 @@ function expectedShapes(
     decoder: {
       inputs_embeds: ['B', 'T', llm.hiddenSize],
       logits: ['R', vocabSize],
-      ...Object.fromEntries(layers.map((i) => [`present_key.${i}`, ['B', llm.kvHeadCount, 'T', llm.headSize]])),
+      ...Object.fromEntries(layers.map((i) => [`present_key.${i}`, [llm.kvHeadCount, 'B', 'T', llm.headSize]])),
     },
   }
 }

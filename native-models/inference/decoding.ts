@@ -2,10 +2,12 @@ import { GromaError } from '../errors.ts'
 import { promptParts, type Query } from '../groma/prompt.ts'
 import type { SelectedRegions } from '../groma/regionSelection.ts'
 import { AnswerDrafter, DraftRecord } from './draft.ts'
-import { type Generated, type GenerateFigures, generate } from './generate.ts'
-import type { ImageMemory, Perception } from './imageMemory.ts'
+import { type Generated, type GenerateFigures, generate, nextTurn } from './generate.ts'
+import { boxNames, type ImageMemory, type Perception } from './imageMemory.ts'
+import type { KvSegment } from './kvCache.ts'
 import type { LoadedModel } from './loadModel.ts'
-import { embedQuestion, splitPrompt } from './promptEmbedding.ts'
+import { commonLength, type PromptHead, type PromptPiece } from './promptCache.ts'
+import { embedQuestion, questionPieces, splitPrompt, tokenPiece } from './promptEmbedding.ts'
 
 export interface DecodingOptions {
   /** one sequence per entry: the regions that the question's boxes stand for */
@@ -38,7 +40,7 @@ export class Decoding {
   async prepare(perception: Perception, selection: SelectedRegions, signal?: AbortSignal): Promise<void> {
     await this.twice(perception, async (exact) => {
       this.#memory.use(perception)
-      await this.#prefix(perception, selection, { exact, signal })
+      await this.#prompt(perception, selection, [], { exact, signal })
     })
   }
 
@@ -57,13 +59,25 @@ export class Decoding {
       const { referRegions, signal } = options
       const startedAt = performance.now()
       this.#memory.use(perception)
-      const prefix = await this.#prefix(perception, selection, { exact, signal })
-      const { tail } = splitPrompt(tokenizer.encodeParts(promptParts(query)), tokenizer.tokens)
-      const tails = await this.#tails(perception, selection, tail, referRegions, signal)
-      const rows = tails[0]!.length / language.config.hiddenSize
-      const room = Math.max(1, language.config.maxPositions - prefix.length - rows)
-      const topic = `${perception.key} ${selection.sourceIndex.join()}`
       const { tokens } = tokenizer
+      const { tail } = splitPrompt(tokenizer.encodeParts(promptParts(query)), tokens)
+      const questions = referRegions.map((regions) =>
+        questionPieces(tokens, tail, {
+          imageKey: perception.key,
+          regionKeys: boxNames(selection.boxesCxcywh),
+          referRegions: regions,
+        }),
+      )
+      // the last piece is read anew in any case: what comes after it is wanted
+      const alike = Math.min(tail.length - 1, ...questions.map((pieces) => commonLength(pieces, questions[0]!)))
+      const head = await this.#prompt(perception, selection, questions[0]!.slice(0, alike), { exact, signal })
+      const whole = await this.#tails(perception, selection, tail, referRegions, signal)
+      const { prefix, known } = await this.#readAlike(head, whole, questions[0]!.slice(0, alike), { exact, signal })
+      const { hiddenSize, maxPositions } = language.config
+      const tails = whole.map((rows) => rows.subarray(known * hiddenSize))
+      const rows = tail.length - known
+      const room = Math.max(1, maxPositions - prefix.length - rows)
+      const topic = `${perception.key} ${selection.sourceIndex.join()}`
       const drafts = exact || tails.length > 1 ? null : this.#drafts
       const { generated, figures } = await generate(language, {
         prefix,
@@ -72,12 +86,16 @@ export class Decoding {
         eosTokenId: tokens.eos,
         drafter: drafts ? new AnswerDrafter(drafts, { tokens, question: tail, topic }) : undefined,
         exact,
+        keepTail: (outputs, count, ids) => {
+          const pieces = [...questions[0]!.slice(known), ...ids.map(tokenPiece)]
+          return head.grow({ outputs, count, kept: pieces.length, pieces })
+        },
         signal,
         ...(options.onToken ? { onToken: options.onToken } : {}),
       })
       for (const { ids } of generated) this.#drafts?.remember(topic, [...tail, ...ids])
       const waitedMs = performance.now() - startedAt - figures.totalMs
-      this.#log(summary(generated, figures, { rows, waitedMs }))
+      this.#log(summary(generated, figures, { rows, known, waitedMs }))
       return generated
     })
   }
@@ -107,18 +125,38 @@ export class Decoding {
     }
   }
 
-  async #prefix(
+  async #prompt(
     perception: Perception,
     selection: SelectedRegions,
+    question: readonly PromptPiece[],
     options: { exact: boolean; signal?: AbortSignal | undefined },
-  ) {
+  ): Promise<PromptHead> {
     const { reused, made } = this.#memory.counters.prompt
     const startedAt = performance.now()
-    const prefix = await this.#memory.prefix(perception, selection, options)
+    const head = await this.#memory.promptFor(perception, selection, question, options)
     const now = this.#memory.counters.prompt
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(2)
     this.#log(`prompt: ${now.reused - reused} tokens reused, ${now.made - made} computed (${seconds} s)`)
-    return prefix
+    return head
+  }
+
+  /** What several questions begin with, read once for all of them; alone, a question is read in one run. */
+  async #readAlike(
+    head: PromptHead,
+    [first, ...others]: readonly Float32Array[],
+    alike: readonly PromptPiece[],
+    { exact, signal }: { exact: boolean; signal: AbortSignal | undefined },
+  ): Promise<{ prefix: KvSegment; known: number }> {
+    const { segment: prefix, known } = head
+    const { language } = this.#model
+    const missing = alike.length - known
+    if (missing * others.length < WORTH_A_PASS_ROWS) return { prefix, known }
+    await nextTurn(signal)
+    const { hiddenSize } = language.config
+    const embeds = first!.subarray(known * hiddenSize, alike.length * hiddenSize)
+    const { outputs } = await language.forward({ embeds, batch: 1, prefix, past: null, exact })
+    const longer = head.grow({ outputs, count: missing, kept: missing, pieces: alike.slice(known) })
+    return longer === null ? { prefix, known } : { prefix: longer, known: alike.length }
   }
 
   /** Embeddings of the question for each sequence; regions are needed only where it refers to some. */
@@ -155,11 +193,14 @@ function faultOf(error: unknown): Fault | null {
   return code === 'NUMERIC_FAULT' || code === 'OUT_OF_MEMORY' ? code : null
 }
 
+/** A pass of its own costs as much as so many rows more in another. */
+const WORTH_A_PASS_ROWS = 12
+
 /** What `--verbose` shows of an answer. */
 function summary(
   generated: readonly Generated[],
   { passes, guessed, guessedRight, firstTokenMs, totalMs }: GenerateFigures,
-  { rows, waitedMs }: { rows: number; waitedMs: number },
+  { rows, known, waitedMs }: { rows: number; known: number; waitedMs: number },
 ): string {
   const tokens = generated.reduce((sum, { ids }) => sum + ids.length, 0)
   const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`
@@ -167,7 +208,7 @@ function summary(
   const how =
     generated.length > 1 ? `${generated.length} answers abreast` : `${guessedRight} of ${guessed} guesses right`
   return (
-    `answer: ${rows} tokens of the question computed, first token after ${seconds(waitedMs + firstTokenMs)}; ` +
+    `answer: ${known} tokens of the question reused, ${rows} computed, first token after ${seconds(waitedMs + firstTokenMs)}; ` +
     `${tokens} tokens, ${speed.toFixed(1)} a second, ${(tokens / passes).toFixed(2)} a pass (${how})`
   )
 }

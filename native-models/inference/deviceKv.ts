@@ -169,25 +169,27 @@ function feedsOf(place: 'past' | 'prefix', { layerCount }: CacheShape, tensors: 
 
 /** A graph wants at least one place, which the attention bias masks. */
 function onePlace({ layerCount, kvHeadCount, headSize }: CacheShape, batch: number): Tensor[] {
-  const place = floats(new Float32Array(batch * kvHeadCount * headSize), batch, kvHeadCount, 1, headSize)
+  const place = floats(new Float32Array(batch * kvHeadCount * headSize), kvHeadCount, batch, 1, headSize)
   return new Array(2 * layerCount).fill(place)
 }
 
-const TOKENS = 2 // axis of [B, G, T, d]
+/** Axes of [G, B, T, d]. */
+const SEQUENCES = 1
+const TOKENS = 2
 
-/** Per tensor: x [B, G, T, d] -> Gather rows -> Slice tokens 0..length -> y. */
+/** Per tensor: x [G, B, T, d] -> Gather rows -> Slice tokens 0..length -> y. */
 function selectGraph(shape: CacheShape): Uint8Array {
   const nodes = names('x', shape.layerCount).flatMap((x) => {
     const y = x.replace('x', 'y')
     return [
-      node('Gather', [x, 'rows'], `${y}/rows`, { axis: int(0) }),
+      node('Gather', [x, 'rows'], `${y}/rows`, { axis: int(SEQUENCES) }),
       node('Slice', [`${y}/rows`, '/zero', 'length', '/tokens'], y),
     ]
   })
   return toolGraph('select', shape, nodes, ['x'])
 }
 
-/** Per tensor: x [B, G, C, d], z [B, G, T, d] -> Slice tokens 0..length -> Concat -> y. */
+/** Per tensor: x [G, B, C, d], z [G, B, T, d] -> Slice tokens 0..length -> Concat -> y. */
 function joinGraph(shape: CacheShape): Uint8Array {
   const nodes = names('x', shape.layerCount).flatMap((x) => {
     const [y, z] = [x.replace('x', 'y'), x.replace('x', 'z')]
@@ -215,7 +217,7 @@ function toolGraph(name: string, shape: CacheShape, nodes: NodeRecord[], places:
     names(place, layerCount).map((at) => ({
       name: at,
       type: 'float32' as const,
-      shape: [`B_${place}`, kvHeadCount, `T_${place}`, headSize],
+      shape: [kvHeadCount, `B_${place}`, `T_${place}`, headSize],
     }))
   const usesRows = nodes.some(({ inputs }) => inputs.includes('rows'))
   return encodeModel({

@@ -2,6 +2,7 @@ import { GromaError } from '../errors.ts'
 import type { Drafter } from './draft.ts'
 import type { KvSegment } from './kvCache.ts'
 import { type LanguageModel, PROMPT_ROWS } from './languageModel.ts'
+import type { Tensor } from './session.ts'
 
 export type StopReason = 'end' | 'length' | 'cycle' | 'timeout'
 
@@ -25,6 +26,11 @@ export interface GenerateInput {
   guardCycles?: boolean
   timeLimitMs?: number
   signal?: AbortSignal | undefined
+  /**
+   * Offered keys and values of a single tail, read in one run, and of right guesses behind it: `count` rows, the first of them
+   * the tail's and those of `ids`. What it returns takes the place of `prefix`; null leaves things as they are.
+   */
+  keepTail?: (outputs: Record<string, Tensor>, count: number, ids: readonly number[]) => KvSegment | null
   /** Called with each token as it is chosen. */
   onToken?: (sequence: number, generated: Generated) => void
 }
@@ -64,13 +70,14 @@ export async function generate(
   model: Pick<LanguageModel, 'config' | 'forward' | 'embed' | 'kv'>,
   input: GenerateInput,
 ): Promise<{ generated: Generated[]; firstLogits: Float32Array[]; figures: GenerateFigures }> {
-  const { prefix, tails, maxNewTokens, topCount = 0, guardCycles = true, exact = false, signal } = input
+  const { tails, maxNewTokens, topCount = 0, guardCycles = true, exact = false, signal } = input
   const drafter = tails.length === 1 ? input.drafter : undefined
   const startedAt = performance.now()
   const deadline = startedAt + (input.timeLimitMs ?? TIME_LIMIT_MS)
   const figures: GenerateFigures = { passes: 0, guessed: 0, guessedRight: 0, firstTokenMs: 0, totalMs: 0 }
   const generated = tails.map((): Generated => ({ ids: [], probabilities: [], top: [], stopReason: 'length' }))
   let running = tails.map((_, sequence) => sequence)
+  let { prefix } = input
   const past = model.kv.cache(tails.length)
   const { hiddenSize } = model.config
 
@@ -133,12 +140,16 @@ export async function generate(
     figures.guessedRight += right
     drafter?.learn(right, Math.min(guesses.length, spoken.length - before))
     drafter?.timed(length, performance.now() - passStartedAt)
+    const first = before === 0 && past.length === 0 && tails.length === 1
+    const longer = first ? (input.keepTail?.(outputs, length, spoken.slice(0, right)) ?? null) : null
     if (staying.length === 0) break
-    past.append(outputs, length, length - guesses.length + right)
+    if (longer) prefix = longer
+    else past.append(outputs, length, length - guesses.length + right)
     past.keep(staying)
     running = staying.map((place) => running[place]!)
     certain = model.embed(running.map((sequence) => generated[sequence]!.ids.at(-1)!))
   }
+  past.close?.()
   figures.totalMs = performance.now() - startedAt
   return { generated, firstLogits: firstLogits ?? [], figures }
 }

@@ -1,18 +1,26 @@
 import type { GraphFacts } from '../builders/modelFiles.ts'
 import { REGION_LEVEL_SCALES } from '../builders/regionMaps.ts'
 import { GromaError } from '../errors.ts'
-import { promptPrefix } from '../groma/prompt.ts'
+import { promptParts, promptPrefix, queries } from '../groma/prompt.ts'
 import type { SelectedRegions } from '../groma/regionSelection.ts'
 import type { RgbImage } from '../preprocess/image.ts'
 import { normalisePixels } from '../preprocess/pixels.ts'
 import { resizeBicubicPillow } from '../preprocess/resize.ts'
 import { resizeBilinearOpenCv } from '../preprocess/resizeOpenCv.ts'
+import type { GromaTokenizer } from '../preprocess/tokenizer.ts'
 import { ByteLru } from './byteLru.ts'
 import { nextTurn } from './generate.ts'
 import type { KvSegment } from './kvCache.ts'
 import type { LoadedModel } from './loadModel.ts'
-import { PROMPT, PromptCache, type PromptCounters } from './promptCache.ts'
-import { embedParts, prefixPieces, splitPrompt } from './promptEmbedding.ts'
+import {
+  PROMPT,
+  type Prompt,
+  PromptCache,
+  type PromptCounters,
+  type PromptHead,
+  type PromptPiece,
+} from './promptCache.ts'
+import { embedParts, type PrefixPiece, prefixPieces, splitPrompt, tokenPiece } from './promptEmbedding.ts'
 import { type Proposals, runProposalHead } from './proposals.ts'
 import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
 
@@ -70,12 +78,15 @@ export class ImageMemory {
   readonly #model: LoadedModel
   readonly #lru: ByteLru
   readonly #prompts: PromptCache
+  /** What every grounded question begins with: read with the prompt. */
+  readonly #likelyHead: readonly PrefixPiece[]
   readonly counters: ImageCounters
 
   constructor(model: LoadedModel, limitBytes: number) {
     this.#model = model
     this.#lru = new ByteLru(limitBytes)
     this.#prompts = new PromptCache(this.#lru, model.language)
+    this.#likelyHead = groundedHead(model.tokenizer)
     this.counters = {
       encoderRuns: 0,
       proposalRuns: 0,
@@ -132,7 +143,7 @@ export class ImageMemory {
   async regionTokens(perception: Perception, boxesCxcywh: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
     const { hiddenSize } = this.#model.config.llm
     const known = this.#lru.get<Map<string, Float32Array>>(`${perception.key}|region-tokens`) ?? new Map()
-    const names = namesOf(boxesCxcywh)
+    const names = boxNames(boxesCxcywh)
     const missing = names.flatMap((name, i) => (known.has(name) ? [] : [i]))
     if (missing.length > 0) {
       const boxes = Float32Array.from(missing.flatMap((i) => [...boxesCxcywh.subarray(i * 4, i * 4 + 4)]))
@@ -153,16 +164,53 @@ export class ImageMemory {
    */
   prefix(
     perception: Perception,
-    { boxesCxcywh }: Pick<SelectedRegions, 'boxesCxcywh'>,
-    { signal, exact = false }: { signal?: AbortSignal | undefined; exact?: boolean } = {},
+    selection: Pick<SelectedRegions, 'boxesCxcywh'>,
+    options: { signal?: AbortSignal | undefined; exact?: boolean } = {},
   ): Promise<KvSegment> {
+    return this.#prompts.get(
+      promptKey(perception, selection),
+      this.#prompt(perception, selection, options.signal),
+      options,
+    )
+  }
+
+  /** The same, with as much of a question as was read behind it before. @param question its pieces, see `questionPieces` */
+  promptFor(
+    perception: Perception,
+    selection: Pick<SelectedRegions, 'boxesCxcywh'>,
+    question: readonly PromptPiece[],
+    options: { signal?: AbortSignal | undefined; exact?: boolean } = {},
+  ): Promise<PromptHead> {
+    const prompt = this.#prompt(perception, selection, options.signal)
+    return this.#prompts.begin(promptKey(perception, selection), prompt, question, options)
+  }
+
+  /** The pixels that the vision encoder sees, [1, 3, S, S]. */
+  pixels({ squareRgb }: Pick<Perception, 'squareRgb'>): Float32Array {
+    return normalisePixels(squareRgb, this.#model.pixels)
+  }
+
+  /** Drops everything about every image. */
+  clear(): void {
+    this.#lru.clear()
+  }
+
+  #prompt(
+    perception: Perception,
+    { boxesCxcywh }: Pick<SelectedRegions, 'boxesCxcywh'>,
+    signal: AbortSignal | undefined,
+  ): Prompt {
     const { language, tokenizer, facts } = this.#model
-    const stretches = splitPrompt(tokenizer.encode(promptPrefix), tokenizer.tokens)
-    const pieces = prefixPieces(stretches, tokenizer.tokens, {
-      imageKey: perception.key,
-      imageRows: facts.side ** 2 / 4,
-      regionKeys: namesOf(boxesCxcywh),
-    })
+    const beforeQuestion = prefixPieces(
+      splitPrompt(tokenizer.encode(promptPrefix), tokenizer.tokens),
+      tokenizer.tokens,
+      {
+        imageKey: perception.key,
+        imageRows: facts.side ** 2 / 4,
+        regionKeys: boxNames(boxesCxcywh),
+      },
+    )
+    const pieces = [...beforeQuestion, ...this.#likelyHead]
     const embedsFrom = async (first: number): Promise<Float32Array> => {
       const { hiddenSize } = language.config
       const parts = pieces.slice(first).map(({ part }) => part)
@@ -176,18 +224,7 @@ export class ImageMemory {
       })
       return embedParts(language, filled)
     }
-    const key = `${perception.key}${PROMPT}${nameOf(boxesCxcywh)}`
-    return this.#prompts.get(key, { pieces, embedsFrom }, { exact, signal })
-  }
-
-  /** The pixels that the vision encoder sees, [1, 3, S, S]. */
-  pixels({ squareRgb }: Pick<Perception, 'squareRgb'>): Float32Array {
-    return normalisePixels(squareRgb, this.#model.pixels)
-  }
-
-  /** Drops everything about every image. */
-  clear(): void {
-    this.#lru.clear()
+    return { pieces, beforeQuestion: beforeQuestion.length, embedsFrom }
   }
 
   #states(perception: Pick<Perception, 'key' | 'squareRgb'>, signal?: AbortSignal): Promise<States> {
@@ -250,8 +287,21 @@ function finite(what: string, numbers: Float32Array): Float32Array {
   throw new GromaError('NUMERIC_FAULT', `${what} hold numbers that are not finite`)
 }
 
+const promptKey = ({ key }: Perception, { boxesCxcywh }: Pick<SelectedRegions, 'boxesCxcywh'>) =>
+  `${key}${PROMPT}${nameOf(boxesCxcywh)}`
+
+/** The tokens that all grounded questions have in common. */
+function groundedHead(tokenizer: GromaTokenizer): PrefixPiece[] {
+  const [a = [], b = []] = ['Describe it.', 'What?'].map((question) => {
+    const ids = tokenizer.encodeParts(promptParts(queries.groundedQuestion(question)))
+    return splitPrompt(ids, tokenizer.tokens).tail
+  })
+  const end = a.findIndex((id, i) => id !== b[i])
+  return a.slice(0, end).map((id) => ({ ...tokenPiece(id), part: id }))
+}
+
 /** The name of each box. */
-function namesOf(boxes: Float32Array): string[] {
+export function boxNames(boxes: Float32Array): string[] {
   return Array.from({ length: boxes.length / 4 }, (_, i) => nameOf(boxes.subarray(i * 4, i * 4 + 4)))
 }
 

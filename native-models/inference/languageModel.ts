@@ -1,8 +1,8 @@
 import { GromaError } from '../errors.ts'
 import type { GromaConfig } from '../groma/config.ts'
 import type { EmbeddingTable } from './embeddingTable.ts'
-import { HostKv, type KvCache, type KvSegment, type KvStore } from './kvCache.ts'
-import { floats, floatsOf, type GraphSession, integers, type Tensor } from './session.ts'
+import { HostKv, type KvCache, type KvSegment, type KvStore, placesOf } from './kvCache.ts'
+import { type Feeds, floats, floatsOf, type GraphSession, integers, type Tensor } from './session.ts'
 
 /** Added to a score, it leaves nothing of it after the softmax. */
 const MASKED = -1e9
@@ -88,12 +88,6 @@ export class LanguageModel {
     const long = !exact && rows > PREFILL_FROM_ROWS && this.#prefill !== undefined
     const outputs = await (long ? this.#prefill! : this.#session).run({
       inputs_embeds: floats(embeds, batch, length, hiddenSize),
-      position_ids: integers(
-        Array.from({ length: rows }, (_, i) => start + (i % length)),
-        batch,
-        length,
-      ),
-      attention_bias: attentionBias(length, prefix, own),
       last_rows: integers(
         Array.from({ length: batch * logitRows }, (_, i) => {
           const sequence = Math.floor(i / logitRows)
@@ -101,9 +95,12 @@ export class LanguageModel {
         }),
         batch * logitRows,
       ),
-      ...(await prefix.feeds),
-      ...(await own.feeds()),
+      ...(this.kv.attend
+        ? await this.kv.attend(prefix, own, batch, length)
+        : await twoSegments(prefix, own, batch, length)),
     })
+    own.computed?.(outputs)
+    if (past === null) own.close?.()
     this.counters.passes++
     this.counters.rows += rows
     if (long) this.counters.prefillRows += rows
@@ -144,9 +141,21 @@ export class LanguageModel {
   }
 }
 
+/** Positions, bias, keys and values for the decoder that takes the prefix and each sequence's own past apart. */
+async function twoSegments(prefix: KvSegment, past: KvCache, batch: number, length: number): Promise<Feeds> {
+  const start = prefix.length + past.length
+  const positions = Array.from({ length: batch * length }, (_, i) => start + (i % length))
+  return {
+    position_ids: integers(positions, batch, length),
+    attention_bias: attentionBias(length, prefix, past),
+    ...(await prefix.feeds),
+    ...(await past.feeds()),
+  }
+}
+
 /** [1, 1, T, P + C + T]: earlier tokens are seen by all, new ones by those after them, free places by none. */
 function attentionBias(length: number, prefix: KvSegment, past: KvCache): Tensor {
-  const prefixPlaces = Math.max(1, prefix.length)
+  const prefixPlaces = placesOf(prefix)
   const columns = prefixPlaces + past.capacity + length
   const bias = new Float32Array(length * columns)
   for (let row = 0; row < length; row++) {

@@ -48,7 +48,7 @@ export function prefixPieces(
   tokens: SpecialTokens,
   filling: { imageKey: string; imageRows: number; regionKeys: readonly string[] },
 ): PrefixPiece[] {
-  const token = (id: number): PrefixPiece => ({ key: `token ${id}`, rows: 1, part: id })
+  const token = (id: number): PrefixPiece => ({ ...tokenPiece(id), part: id })
   return [...image, ...regions].flatMap((id): PrefixPiece[] => {
     if (id === tokens.image) return [{ key: `image ${filling.imageKey}`, rows: filling.imageRows, part: 'image' }]
     if (id !== tokens.region) return [token(id)]
@@ -58,6 +58,23 @@ export function prefixPieces(
     ])
   })
 }
+
+/** A question's pieces, a row each: one that begins alike needs only the rest to be read. */
+export function questionPieces(
+  tokens: SpecialTokens,
+  ids: readonly number[],
+  filling: { imageKey: string; regionKeys: readonly string[]; referRegions: readonly number[] },
+): PromptPiece[] {
+  let boxes = 0
+  let features = 0
+  return ids.map((id) => {
+    if (id === tokens.referBox) return tokenPiece(tokens.regions[filling.referRegions[boxes++]!]!)
+    if (id !== tokens.referFeature) return tokenPiece(id)
+    return { key: `region ${filling.imageKey} ${filling.regionKeys[filling.referRegions[features++]!]}`, rows: 1 }
+  })
+}
+
+export const tokenPiece = (id: number): PromptPiece => ({ key: `token ${id}`, rows: 1 })
 
 /**
  * Embeddings of a question: the i-th `<refer_box>` and `<refer_feat>` stand for the `<rK>` and the feature of the i-th box.

@@ -1,23 +1,23 @@
 import { describe, expect, it } from 'vitest'
-import { HostKv, type KvCache } from '../../../native-models/inference/kvCache.ts'
+import { firstTokens, HostKv, type KvCache } from '../../../native-models/inference/kvCache.ts'
 import type { Feeds, Tensor } from '../../../native-models/inference/session.ts'
 
 const shape = { layerCount: 2, kvHeadCount: 3, headSize: 2 }
 const kv = new HostKv(shape)
 
-/** Keys and values [B, G, T, d] of a run, told apart by the token they stand for. */
+/** Keys and values [G, B, T, d] of a run, told apart by the token they stand for. */
 function outputsOf(tokens: readonly (readonly number[])[]): Record<string, Tensor> {
   const outputs: Record<string, Tensor> = {}
   const count = tokens[0]!.length
   const { layerCount, kvHeadCount, headSize } = shape
   for (let layer = 0; layer < layerCount; layer++) {
     const keys: number[] = []
-    for (const sequence of tokens) {
-      for (let head = 0; head < kvHeadCount; head++) {
+    for (let head = 0; head < kvHeadCount; head++) {
+      for (const sequence of tokens) {
         for (const token of sequence) for (let d = 0; d < headSize; d++) keys.push(numberOf(token, layer, head, d))
       }
     }
-    const dims = [tokens.length, kvHeadCount, count, headSize]
+    const dims = [kvHeadCount, tokens.length, count, headSize]
     outputs[`present_key.${layer}`] = { data: Float32Array.from(keys), dims }
     outputs[`present_value.${layer}`] = { data: Float32Array.from(keys, (number) => -number), dims }
   }
@@ -31,13 +31,13 @@ function expectTokens(feeds: Feeds, name: string, places: number, sequences: rea
   const { layerCount, kvHeadCount, headSize } = shape
   for (let layer = 0; layer < layerCount; layer++) {
     const [keys, values] = [feeds[`${name}_key.${layer}`]!, feeds[`${name}_value.${layer}`]!]
-    expect(keys.dims).toEqual([sequences.length, kvHeadCount, places, headSize])
+    expect(keys.dims).toEqual([kvHeadCount, sequences.length, places, headSize])
     expect(values.dims).toEqual(keys.dims)
     for (const [b, sequence] of sequences.entries()) {
       for (let head = 0; head < kvHeadCount; head++) {
         for (let d = 0; d < headSize; d++) {
           for (const [t, token] of sequence.entries()) {
-            const place = ((b * kvHeadCount + head) * places + t) * headSize + d
+            const place = ((head * sequences.length + b) * places + t) * headSize + d
             expect(keys.data[place]).toBe(numberOf(token, layer, head, d))
             expect(values.data[place]).toBe(-numberOf(token, layer, head, d))
           }
@@ -95,7 +95,7 @@ describe('HostKv', () => {
   })
 
   it('makes segments without room to spare, and begins with the first tokens of one', () => {
-    const cache = kv.cache(1, 50)
+    const cache = kv.cache(1)
     cache.append(outputsOf([[1, 2, 3, 4]]), 4)
     const segment = cache.toSegment()
     expect(segment).toMatchObject({ length: 4, bytes: 2 * 2 * 3 * 2 * 4 * 4 })
@@ -108,9 +108,34 @@ describe('HostKv', () => {
     expectTokens(segment.feeds, 'prefix', 4, [[1, 2, 3, 4]])
   })
 
+  it('takes room for what is expected when little of it is left, and goes on in it', () => {
+    const cache = kv.cache(1, 400)
+    const prompt = Array.from({ length: 350 }, (_, i) => i)
+    cache.append(outputsOf([prompt.slice(0, 200)]), 200)
+    expect(cache.capacity).toBe(200)
+    cache.append(outputsOf([prompt.slice(200)]), 150)
+    expect(cache.capacity).toBe(400)
+    const segment = cache.toSegment()
+    expect(segment).toMatchObject({ length: 350, places: 400 })
+    expectTokens(segment.feeds, 'prefix', 400, [prompt])
+
+    const more = kv.cacheIn(segment, 348, 400)!
+    more.append(outputsOf([[7, 8, 9]]), 3)
+    const longer = more.toSegment()
+    expect(longer).toMatchObject({ length: 351, places: 400 })
+    expect(longer.feeds['prefix_key.0']!.data).toBe(segment.feeds['prefix_key.0']!.data)
+    expectTokens(longer.feeds, 'prefix', 400, [[...prompt.slice(0, 348), 7, 8, 9]])
+    expect(kv.cacheIn(segment, 348, 401)).toBeNull()
+    const shorter = firstTokens(longer, 10)
+    expect(shorter).toMatchObject({ length: 10, places: 400 })
+    const copy = kv.cacheFrom(shorter, 5, 7)
+    copy.append(outputsOf([[8, 9]]), 2)
+    expectTokens(copy.toSegment().feeds, 'prefix', 7, [[0, 1, 2, 3, 4, 8, 9]])
+  })
+
   it('has one place, to be masked, where there is no token', () => {
     expect(kv.nothing.length).toBe(0)
-    expect(kv.nothing.feeds['prefix_key.1']!.dims).toEqual([1, 3, 1, 2])
+    expect(kv.nothing.feeds['prefix_key.1']!.dims).toEqual([3, 1, 1, 2])
     expect(kv.cache(2).capacity).toBe(1)
   })
 })

@@ -39,10 +39,10 @@ function cacheOf(limit = 1 << 20) {
     lengths.length = 0
     const segment = await cache.get(`${key.split('|')[0]}|prefix|${key}`, promptOf(...pieces), { signal })
     const feeds = await segment.feeds
-    expect([...(feeds['prefix_key.0']!.data as Float32Array)]).toEqual(rowsOf(pieces))
+    expect([...(feeds['prefix_key.0']!.data as Float32Array)].slice(0, segment.length)).toEqual(rowsOf(pieces))
     return lengths.slice()
   }
-  return { cache, get }
+  return { cache, get, language }
 }
 
 describe('PromptCache', () => {
@@ -115,8 +115,47 @@ describe('PromptCache', () => {
     expect(await get('a|2', [...pieces, [6, 1]])).toEqual([1])
   })
 
+  it('keeps the last question behind its prompt, and goes on where the next one parts from it', async () => {
+    const { cache, get, language } = cacheOf()
+    const prompt: [number, number][] = [
+      [1, 1],
+      [3, 50],
+    ]
+    const ask = async (...question: number[]) => {
+      const pieces = question.map((number) => ({ key: `${number}`, rows: 1 }))
+      const head = await cache.begin('a|prefix|a|1', promptOf(...prompt), pieces)
+      const rest = pieces.slice(head.known)
+      const { outputs } = await language.forward({
+        embeds: Float32Array.from([...question.slice(head.known), 99]), // and one that is not kept
+        batch: 1,
+        prefix: head.segment,
+        past: null,
+      })
+      const longer = head.grow({ outputs, count: rest.length + 1, kept: rest.length, pieces: rest })!
+      const keys = (await longer.feeds)['prefix_key.0']!.data as Float32Array
+      expect([...keys.slice(0, longer.length)]).toEqual([...rowsOf(prompt), ...question])
+      return head.known
+    }
+    expect(await ask(5, 6, 7)).toBe(0)
+    expect(await ask(5, 6, 8, 9)).toBe(2)
+    expect(await ask(5, 6, 8, 9)).toBe(4)
+    expect(await ask(4)).toBe(0)
+    expect(await ask(5)).toBe(0)
+    // another prompt begins with this one, whatever was asked
+    expect(await get('a|2', [...prompt, [2, 3]])).toEqual([3])
+    expect(await get('a|1', prompt)).toEqual([])
+  })
+
+  it('leaves a question that is too long to whoever reads it', async () => {
+    const { cache } = cacheOf()
+    const head = await cache.begin('a|prefix|a|1', promptOf([1, 1]), [])
+    const rows = { data: new Float32Array(60), dims: [1, 1, 60, 1] }
+    const outputs = { 'present_key.0': rows, 'present_value.0': rows }
+    expect(head.grow({ outputs, count: 60, kept: 60, pieces: [] })).toBeNull()
+  })
+
   it('hands out what is too large to keep', async () => {
-    const { get } = cacheOf(100)
+    const { get } = cacheOf(400)
     expect(
       await get('a|1', [
         [1, 1],
