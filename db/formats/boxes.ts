@@ -157,5 +157,67 @@ export function fittingSegmentation(extras: AnnotationExtras | undefined, bbox: 
   return near ? segmentation : null
 }
 
+/**
+ * A shape of half sides `rx`, `ry` round a centre, turned clockwise: the corners of a rectangle, or of an ellipse the
+ * points that its bounds touch. Degrees; all of one unit.
+ */
+export function turned(
+  shape: 'rectangle' | 'ellipse',
+  [cx, cy]: readonly [number, number],
+  [rx, ry]: readonly [number, number],
+  degrees: number,
+): { bbox: BboxXywh | null; corners: number[] | null } {
+  const [cos, sin] = [Math.cos((degrees * Math.PI) / 180), Math.sin((degrees * Math.PI) / 180)]
+  if (shape === 'ellipse') {
+    const [w, h] = [Math.hypot(rx * cos, ry * sin), Math.hypot(rx * sin, ry * cos)]
+    return { bbox: boundsOf([[cx - w, cy - h], [cx + w, cy + h]]), corners: null } // biome-ignore format: two points
+  }
+  const corners = [
+    [-rx, -ry],
+    [rx, -ry],
+    [rx, ry],
+    [-rx, ry],
+  ].flatMap(
+    // biome-ignore format: four points
+    ([x = 0, y = 0]) => [cx + x * cos - y * sin, cy + x * sin + y * cos],
+  )
+  return { bbox: polygonBounds([corners]), corners }
+}
+
+export const TURNED = 'Turned boxes come in as the upright boxes round them, with their corners as polygons.'
+
+/** Run lengths of a whole image, by columns, of a mask that is given row by row inside a box of whole pixels. */
+export function rleOfMask(
+  [left, top, width, height]: BboxXywh,
+  isSet: (index: number) => boolean,
+  image: { width: number; height: number },
+): Rle | null {
+  if (left < 0 || top < 0 || left + width > image.width || top + height > image.height) return null
+  const counts: number[] = []
+  let [run, inside] = [left * image.height + top, false]
+  for (let column = 0; column < width; column++) {
+    for (let row = 0; row < height; row++) {
+      if (isSet(row * width + column) === inside) run++
+      else {
+        counts.push(run)
+        run = 1
+        inside = !inside
+      }
+    }
+    const rest = column === width - 1 ? 0 : image.height - height
+    if (rest === 0) continue
+    if (inside) {
+      counts.push(run)
+      run = rest
+      inside = false
+    } else run += rest
+  }
+  const end = image.width * image.height - (counts.reduce((sum, count) => sum + count, 0) + run)
+  if (inside) counts.push(run, end)
+  else counts.push(run + end)
+  if (counts.at(-1) === 0) counts.pop()
+  return { size: [image.height, image.width], counts }
+}
+
 /** A box as a polygon of its four corners, clockwise from the top left. */
 export const cornersOf = ([x, y, w, h]: BboxXywh): number[] => [x, y, x + w, y, x + w, y + h, x, y + h]

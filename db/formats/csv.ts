@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import type { BboxXywh } from '../records/records.ts'
 import { csvLine, readCsv, separatorOf } from './csvText.ts'
 import type { Format } from './format.ts'
-import { type ImportItem, parseNumber, problem, sideOf } from './items.ts'
+import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
 import { exportFile } from './output.ts'
 import { bestOf } from './probe.ts'
 import { type ImportInput, readHead, readTextPieces } from './textFile.ts'
@@ -19,6 +19,7 @@ type Column =
   | 'h'
   | 'xmax'
   | 'ymax'
+  | 'box'
   | 'caption'
   | 'score'
   | 'status'
@@ -27,12 +28,16 @@ type Column =
 // biome-ignore format: a table
 const NAMES: Record<string, Column> = {
   file_name: 'file', filename: 'file', image: 'file', image_path: 'file', path: 'file', imageid: 'file', image_id: 'file', file: 'file',
+  image_name: 'file', imagename: 'file', img: 'file', img_name: 'file', file_path: 'file', filepath: 'file', image_file: 'file',
   width: 'width', image_width: 'width', height: 'height', image_height: 'height',
   class: 'class', label: 'class', category: 'class', class_name: 'class', labelname: 'class', name: 'class',
-  x: 'x', xmin: 'x', x1: 'x', x_min: 'x', left: 'x', bbox_x: 'x',
-  y: 'y', ymin: 'y', y1: 'y', y_min: 'y', top: 'y', bbox_y: 'y',
+  label_name: 'class', category_name: 'class', object: 'class', cls: 'class',
+  x: 'x', xmin: 'x', x1: 'x', x_min: 'x', xtl: 'x', bbox_xmin: 'x', left: 'x', bbox_x: 'x',
+  y: 'y', ymin: 'y', y1: 'y', y_min: 'y', ytl: 'y', bbox_ymin: 'y', top: 'y', bbox_y: 'y',
   w: 'w', bbox_width: 'w', box_width: 'w', h: 'h', bbox_height: 'h', box_height: 'h',
-  xmax: 'xmax', x2: 'xmax', x_max: 'xmax', right: 'xmax', ymax: 'ymax', y2: 'ymax', y_max: 'ymax', bottom: 'ymax',
+  xmax: 'xmax', x2: 'xmax', x_max: 'xmax', right: 'xmax', xbr: 'xmax', bbox_xmax: 'xmax',
+  ybr: 'ymax', bbox_ymax: 'ymax', ymax: 'ymax', y2: 'ymax', y_max: 'ymax', bottom: 'ymax',
+  bbox: 'box', box: 'box', bounding_box: 'box',
   caption: 'caption', description: 'caption', score: 'score', confidence: 'score', status: 'status', id: 'id',
 }
 const HEADER = [
@@ -53,8 +58,24 @@ const STATUSES = new Set(['proposed', 'accepted', 'edited', 'rejected'])
 
 interface Layout {
   columns: Map<Column, number>
-  relative: boolean
+  /** small: where all sides of a box are at most 1. */
+  relative: 'always' | 'never' | 'small'
   headless: boolean
+}
+
+/** `a.jpg,10,20,40,60,cat` (RetinaNet) and `cat,10,20,30,40,a.jpg,640,480` (makesense.ai) have no names of columns. */
+const HEADLESS: Column[][] = [
+  ['file', 'x', 'y', 'xmax', 'ymax', 'class'],
+  ['class', 'x', 'y', 'w', 'h', 'file', 'width', 'height'],
+]
+const isNumber = (field: string | undefined): boolean => Number.isFinite(parseNumber(field))
+
+function headlessLayout(first: readonly string[]): Layout | null {
+  const order = HEADLESS.find(({ length }) => length === first.length)
+  const sides = first.slice(1, 5)
+  const whole = sides.every(isNumber) || (order?.[0] === 'file' && sides.every((field) => field === ''))
+  if (order === undefined || !whole) return null
+  return { columns: new Map(order.map((column, index) => [column, index])), relative: 'never', headless: true }
 }
 
 function layoutOf(first: readonly string[]): Layout | null {
@@ -64,38 +85,37 @@ function layoutOf(first: readonly string[]): Layout | null {
     const column = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined
     if (column !== undefined && !columns.has(column)) columns.set(column, index)
   }
-  const corners = columns.has('xmax') && columns.has('ymax')
-  if (
-    columns.has('file') &&
-    columns.has('x') &&
-    columns.has('y') &&
-    (corners || (columns.has('w') && columns.has('h')))
-  ) {
-    return { columns, relative: names.includes('imageid'), headless: false }
+  const has = (...wanted: Column[]): boolean => wanted.every((column) => columns.has(column))
+  if (has('x', 'y') && !has('xmax', 'ymax') && !has('w', 'h') && names.includes('width') && names.includes('height')) {
+    // nothing else says how large the box is
+    columns.set('w', names.indexOf('width')).set('h', names.indexOf('height'))
+    for (const [column, name] of [
+      ['width', 'image_width'],
+      ['height', 'image_height'],
+    ] as const) {
+      if (names.includes(name)) columns.set(column, names.indexOf(name))
+      else columns.delete(column)
+    }
   }
-  const numbers = first.slice(1, 5).every((field) => field === '' || Number.isFinite(parseNumber(field)))
-  if (first.length !== 6 || !numbers) return null
-  const retina = new Map<Column, number>([
-    ['file', 0],
-    ['x', 1],
-    ['y', 2],
-    ['xmax', 3],
-    ['ymax', 4],
-    ['class', 5],
-  ])
-  return { columns: retina, relative: false, headless: true }
+  if (!has('file') || !(has('x', 'y', 'xmax', 'ymax') || has('x', 'y', 'w', 'h') || has('box')))
+    return headlessLayout(first)
+  const isOurs = HEADER.every((name, index) => names[index] === name)
+  return { columns, relative: isOurs ? 'never' : names.includes('imageid') ? 'always' : 'small', headless: false }
 }
+
+/** Parts of the image's sides: sides of at most one, which would be less than a pixel. */
+const isRelative = (numbers: readonly number[]): boolean =>
+  numbers.every((side) => side >= 0 && side <= 1) && !numbers.every(Number.isInteger)
 
 function* read(input: ImportInput): Generator<ImportItem> {
   const file = basename(input.path)
   const images = new Set<string>()
   const classes = new Set<string>()
   let layout: Layout | null = null
-  for (const { fields, line } of readCsv(
-    readTextPieces(input.path, input.onBytes),
-    separatorOf(readHead(input.path, 4096)),
-    file,
-  )) {
+  const separator = separatorOf(readHead(input.path, 4096))
+  // where commas are not between fields they may be inside of numbers
+  const numeric = (text: string): string => (separator === ',' ? text : text.replace(/^([+-]?\d+),(\d+)$/, '$1.$2'))
+  for (const { fields, line } of readCsv(readTextPieces(input.path, input.onBytes), separator, file)) {
     if (layout === null) {
       layout = layoutOf(fields)
       if (layout === null)
@@ -105,7 +125,7 @@ function* read(input: ImportInput): Generator<ImportItem> {
         )
       if (!layout.headless) continue
     }
-    const { columns, relative } = layout
+    const { columns } = layout
     const text = (column: Column): string => fields[columns.get(column) ?? -1]?.trim() ?? ''
     const where = `${file} line ${line}`
     const key = text('file')
@@ -124,19 +144,29 @@ function* read(input: ImportInput): Generator<ImportItem> {
       }
     images.add(key)
     const corner = columns.has('xmax')
-    const sides = (corner ? (['x', 'y', 'xmax', 'ymax'] as const) : (['x', 'y', 'w', 'h'] as const)).map(text)
+    const named = corner ? (['x', 'y', 'xmax', 'ymax'] as const) : (['x', 'y', 'w', 'h'] as const)
+    const whole = text('box')
+    // one field holds it all: "[834.0, 222.0, 56.0, 36.0]"
+    const sides = columns.has('x')
+      ? named.map(text)
+      : whole === ''
+        ? ['']
+        : whole.replace(/^[[(]|[\])]$/g, '').split(/[,;\s]+/)
     if (sides.every((side) => side === '')) continue // an image without boxes
-    const [x, y, a, b] = sides.map(parseNumber) as [number, number, number, number]
+    const numbers = sides.map((side) => parseNumber(numeric(side)))
+    const [x, y, a, b] = numbers as [number, number, number, number]
     const bboxXywh: BboxXywh = corner ? [x, y, a - x, b - y] : [x, y, a, b]
-    if (!bboxXywh.every(Number.isFinite)) {
+    if (numbers.length !== 4 || !numbers.every(Number.isFinite)) {
       yield problem(where, `the box ${sides.join(', ')} is not four numbers`)
       continue
     }
+    const relative = layout.relative === 'always' || (layout.relative === 'small' && isRelative(numbers))
+    if (relative && layout.relative === 'small') yield note('Boxes of at most 1 are parts of the image’s sides.')
     const className = text('class')
     if (className !== '' && !classes.has(className)) yield { kind: 'category', key: className, name: className, where }
     classes.add(className)
     const [score, status, id] = [text('score'), text('status'), Number(text('id') || Number.NaN)]
-    if (score !== '' && !Number.isFinite(parseNumber(score))) {
+    if (score !== '' && !Number.isFinite(parseNumber(numeric(score)))) {
       yield problem(where, `the score ${JSON.stringify(score)} is no number`)
       continue
     }
@@ -150,7 +180,7 @@ function* read(input: ImportInput): Generator<ImportItem> {
       ...(relative ? { relative } : {}),
       ...(score === ''
         ? {}
-        : { score: parseNumber(score), ...(STATUSES.has(status) ? {} : { status: 'proposed' as const }) }),
+        : { score: parseNumber(numeric(score)), ...(STATUSES.has(status) ? {} : { status: 'proposed' as const }) }),
       ...(STATUSES.has(status) ? { status: status as 'accepted' } : {}),
       ...(Number.isSafeInteger(id) && id > 0 ? { id } : {}),
     }

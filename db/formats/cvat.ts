@@ -1,7 +1,7 @@
 /** CVAT for images 1.1: one XML of labels and images; boxes by their corners, polygons by their points, in pixels. */
 import { basename, join } from 'node:path'
 import type { AnnotationExtras, BboxXywh } from '../records/records.ts'
-import { fittingSegmentation, pairsOf, polygonBounds } from './boxes.ts'
+import { fittingSegmentation, pairsOf, polygonBounds, rleOfMask, type Segmentation, TURNED, turned } from './boxes.ts'
 import type { Format } from './format.ts'
 import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
 import { exportFile } from './output.ts'
@@ -9,13 +9,23 @@ import { bestOf } from './probe.ts'
 import { type ImportInput, listFilesBelow } from './textFile.ts'
 import { attributesXml, childText, escapeXml, readXml, type XmlElement } from './xml.ts'
 
+/** Cells of a mask's box that are looked at one by one. */
+const MAX_MASK = 2 ** 27
 const WITHOUT_AREA = new Set(['points', 'polyline', 'skeleton', 'cuboid', 'tag'])
+
+interface Place {
+  bbox: BboxXywh
+  segmentation?: Segmentation
+  note?: string
+}
+
+const ROWS = new Set(['image', 'label', 'track'])
 
 function extrasOf(
   shape: XmlElement,
-  polygon: number[] | null,
+  segmentation: Segmentation | undefined,
 ): { caption: string | null; extras: AnnotationExtras | undefined } {
-  const attributes: Record<string, string | boolean> = {}
+  const attributes: Record<string, string | boolean | number> = {}
   let caption: string | null = null
   for (const { name, attributes: own, text } of shape.children) {
     if (name !== 'attribute') continue
@@ -24,35 +34,69 @@ function extrasOf(
     else if (key !== '' && key !== '__proto__') attributes[key] = text.trim()
   }
   if (shape.attributes.occluded === '1') attributes.occluded = true
+  const group = parseNumber(shape.attributes.group_id)
+  if (Number.isSafeInteger(group) && group > 0) attributes.group_id = group
   const extras: AnnotationExtras = {
-    ...(polygon === null ? {} : { segmentation: [polygon] }),
+    ...(segmentation === undefined ? {} : { segmentation }),
     ...(Object.keys(attributes).length === 0 ? {} : { attributes }),
   }
   return { caption, extras: Object.keys(extras).length === 0 ? undefined : extras }
 }
 
-/** The box of a shape, and its polygon where it has one; the reason when there is none. */
-function placeOf({ name, attributes }: XmlElement): { bbox: BboxXywh; polygon: number[] | null } | { reason: string } {
+/** The runs of a mask, row by row inside its box: first what is not in it. */
+function maskOf(bbox: BboxXywh, runs: string, image: { width: number; height: number } | null): Segmentation | null {
+  const [, , width, height] = bbox
+  if (image === null || width * height > MAX_MASK) return null
+  const marked = new Uint8Array(width * height)
+  let at = 0
+  for (const [index, count] of runs.split(',').map(parseNumber).entries()) {
+    if (!Number.isSafeInteger(count) || count < 0 || at + count > marked.length) return null
+    if (index % 2 === 1) marked.fill(1, at, at + count)
+    at += count
+  }
+  return rleOfMask(bbox, (index) => marked[index] === 1, image)
+}
+
+/** The box of a shape, and its mask where it has one; the reason when there is none. */
+function placeOf(
+  { name, attributes }: XmlElement,
+  image: { width: number; height: number } | null,
+): Place | { reason: string } {
   const numbers = (...names: string[]): number[] => names.map((key) => parseNumber(attributes[key]))
+  const rotation = parseNumber(attributes.rotation ?? '0') % 360 || 0
   if (name === 'box') {
     const [left, top, right, bottom] = numbers('xtl', 'ytl', 'xbr', 'ybr') as [number, number, number, number]
     const bbox: BboxXywh = [left, top, right - left, bottom - top]
-    return bbox.every(Number.isFinite) ? { bbox, polygon: null } : { reason: 'the corners are not four numbers' }
+    if (!bbox.every(Number.isFinite)) return { reason: 'the corners are not four numbers' }
+    if (rotation === 0) return { bbox }
+    const { bbox: round, corners } = turned(
+      'rectangle',
+      [left + bbox[2] / 2, top + bbox[3] / 2],
+      [bbox[2] / 2, bbox[3] / 2],
+      rotation,
+    )
+    return round === null || corners === null ? { bbox } : { bbox: round, segmentation: [corners], note: TURNED }
   }
   if (name === 'ellipse') {
     const [x, y, rx, ry] = numbers('cx', 'cy', 'rx', 'ry') as [number, number, number, number]
-    const bbox: BboxXywh = [x - rx, y - ry, 2 * rx, 2 * ry]
-    return bbox.every(Number.isFinite) ? { bbox, polygon: null } : { reason: 'the ellipse is not four numbers' }
+    const { bbox } = turned('ellipse', [x, y], [rx, ry], rotation)
+    return bbox === null
+      ? { reason: 'the ellipse is not four numbers' }
+      : { bbox, note: 'Of ellipses, the box is taken.' }
   }
   if (name === 'mask') {
     const bbox = numbers('left', 'top', 'width', 'height') as BboxXywh
-    return bbox.every(Number.isFinite) ? { bbox, polygon: null } : { reason: 'the mask lacks its place' }
+    if (!bbox.every((side) => Number.isSafeInteger(side) && side >= 0)) return { reason: 'the mask lacks its place' }
+    const segmentation = maskOf(bbox, attributes.rle ?? '', image)
+    return segmentation === null
+      ? { bbox, note: 'Of masks that cannot be read, the box is taken.' }
+      : { bbox, segmentation }
   }
   const polygon = (attributes.points ?? '').split(/[;,]/).map(parseNumber)
   if (polygon.length < 6 || polygon.length % 2 !== 0 || polygon.length > 20_000)
     return { reason: 'the points are not three pairs of numbers or more' }
   const bbox = polygonBounds([polygon])
-  return bbox === null ? { reason: 'the polygon has no area' } : { bbox, polygon }
+  return bbox === null ? { reason: 'the polygon has no area' } : { bbox, segmentation: [polygon] }
 }
 
 function* readImage(image: XmlElement, file: string, classes: Set<string>, seen: Set<string>): Generator<ImportItem> {
@@ -62,8 +106,9 @@ function* readImage(image: XmlElement, file: string, classes: Set<string>, seen:
   const key = `${image.attributes.subset ?? ''}/${fileName}`
   if (seen.has(key)) return yield problem(where, `${fileName} is in the file twice`)
   seen.add(key)
-  const side = (name: string): number | null => sideOf(parseNumber(image.attributes[name]))
-  yield { kind: 'image', key, fileName, width: side('width'), height: side('height'), where }
+  const [width, height] = ['width', 'height'].map((name) => sideOf(parseNumber(image.attributes[name])))
+  yield { kind: 'image', key, fileName, width: width ?? null, height: height ?? null, where }
+  const size = width && height ? { width, height } : null
   for (const shape of image.children) {
     const place = `${file} line ${shape.line}`
     if (WITHOUT_AREA.has(shape.name)) {
@@ -72,15 +117,15 @@ function* readImage(image: XmlElement, file: string, classes: Set<string>, seen:
     }
     if (!['box', 'polygon', 'ellipse', 'mask'].includes(shape.name)) continue
     const label = shape.attributes.label ?? ''
-    const placed = placeOf(shape)
+    const placed = placeOf(shape, size)
     if (label === '' || 'reason' in placed) {
       yield problem(place, 'reason' in placed ? placed.reason : 'the shape has no label')
       continue
     }
-    if (shape.name === 'mask') yield note('Of masks, the box is taken.')
+    if (placed.note !== undefined) yield note(placed.note)
     if (!classes.has(label)) yield { kind: 'category', key: label, name: label, where: place }
     classes.add(label)
-    const { caption, extras } = extrasOf(shape, placed.polygon)
+    const { caption, extras } = extrasOf(shape, placed.segmentation)
     yield {
       kind: 'annotation',
       imageKey: key,
@@ -100,8 +145,13 @@ function* read(input: ImportInput): Generator<ImportItem> {
   for (const name of names) {
     const path = input.isFolder ? join(input.path, name) : input.path
     const file = name || basename(path)
-    for (const row of readXml(path, (element) => element === 'image' || element === 'label', input.onBytes)) {
-      if (row.name === 'image') yield* readImage(row, file, classes, seen)
+    for (const row of readXml(path, (element) => ROWS.has(element), input.onBytes)) {
+      if (row.name === 'track') {
+        yield problem(
+          `${file} line ${row.line}`,
+          'a track of a video names no pictures: export the task as "CVAT for images 1.1"',
+        )
+      } else if (row.name === 'image') yield* readImage(row, file, classes, seen)
       else {
         const label = childText(row, 'name') ?? ''
         const color = childText(row, 'color')?.toLowerCase() ?? ''

@@ -1,7 +1,7 @@
 /** Label Studio's JSON: tasks with results, boxes in per cent of the image's sides. */
 import { basename } from 'node:path'
 import type { AnnotationExtras, BboxXywh } from '../records/records.ts'
-import { boundsOf, fittingSegmentation, MAX_VERTICES, pairsOf } from './boxes.ts'
+import { boundsOf, fittingSegmentation, MAX_VERTICES, pairsOf, TURNED, turned } from './boxes.ts'
 import type { Format } from './format.ts'
 import { type ImportItem, isRow, type Key, keyOf, note, numberOf, problem, type Row, sideOf, textOf } from './items.ts'
 import { readJson } from './jsonStream.ts'
@@ -30,27 +30,66 @@ function fileNameOf(data: Row): string | null {
   }
 }
 
-/** A result's shape in parts of the image's sides. */
-function placeOf(type: string, value: Row): { bbox: BboxXywh; polygon: number[] | null; turned: boolean } | null {
+/** A shape in parts of the image's sides. */
+interface Place {
+  bbox: BboxXywh
+  polygon: number[] | null
+  note?: string
+}
+
+/** Turned shapes are turned in pixels: per cent of two sides are no square. */
+function turnedPlace(
+  shape: 'rectangle' | 'ellipse',
+  [cx, cy]: readonly [number, number],
+  [rx, ry]: readonly [number, number],
+  degrees: number,
+  { width, height }: { width: number; height: number },
+): Place | null {
+  const { bbox, corners } = turned(shape, [cx * width, cy * height], [rx * width, ry * height], degrees)
+  if (bbox === null) return null
+  const part = (value: number, index: number): number => value / (index % 2 === 0 ? width : height)
+  const polygon = corners?.map(part) ?? null
+  return { bbox: bbox.map(part) as BboxXywh, polygon, note: polygon === null ? OF_ELLIPSES : TURNED }
+}
+
+/** `size` of the picture, where the result says it. */
+function placeOf(type: string, value: Row, size: { width: number; height: number } | null): Place | null {
   if (type === 'polygonlabels' || type === 'polygon') {
     const points = Array.isArray(value.points) && value.points.length <= MAX_VERTICES ? value.points : []
     const flat = points.flat().map((side) => (typeof side === 'number' ? side / 100 : Number.NaN))
     const bbox = flat.length >= 6 && flat.length % 2 === 0 ? boundsOf(pairsOf(flat)) : null
-    return bbox === null ? null : { bbox, polygon: flat, turned: false }
+    return bbox === null ? null : { bbox, polygon: flat }
   }
-  const sides = [value.x, value.y, value.width, value.height].map((side) =>
-    typeof side === 'number' ? side / 100 : Number.NaN,
-  )
-  if (!sides.every(Number.isFinite)) return null
-  const [x, y, w, h] = sides as BboxXywh
-  const rotation = numberOf(value.rotation) ?? 0
-  return { bbox: [x, y, w, h], polygon: null, turned: rotation % 360 !== 0 }
+  const parts = (...names: string[]): number[] => names.map((name) => (numberOf(value[name]) ?? Number.NaN) / 100)
+  const degrees = (numberOf(value.rotation) ?? 0) % 360
+  if (type === 'ellipselabels' || type === 'ellipse') {
+    const [x, y, rx, ry] = parts('x', 'y', 'radiusX', 'radiusY') as [number, number, number, number]
+    if (![x, y, rx, ry].every(Number.isFinite)) return null
+    if (degrees !== 0 && size !== null) return turnedPlace('ellipse', [x, y], [rx, ry], degrees, size)
+    return { bbox: [x - rx, y - ry, 2 * rx, 2 * ry], polygon: null, note: OF_ELLIPSES }
+  }
+  const [x, y, w, h] = parts('x', 'y', 'width', 'height') as BboxXywh
+  if (![x, y, w, h].every(Number.isFinite)) return null
+  if (degrees === 0) return { bbox: [x, y, w, h], polygon: null }
+  if (size === null) return { bbox: [x, y, w, h], polygon: null, note: 'Boxes that are turned are taken unturned.' }
+  // it is turned round its corner at the top left
+  const [cos, sin] = [Math.cos((degrees * Math.PI) / 180), Math.sin((degrees * Math.PI) / 180)]
+  const [halfWidth, halfHeight] = [(w * size.width) / 2, (h * size.height) / 2]
+  const centre = [
+    x + (halfWidth * cos - halfHeight * sin) / size.width,
+    y + (halfWidth * sin + halfHeight * cos) / size.height,
+  ] as const
+  return turnedPlace('rectangle', centre, [w / 2, h / 2], degrees, size)
 }
 
-const LABELS: Record<string, string> = {
-  rectanglelabels: 'rectanglelabels',
-  polygonlabels: 'polygonlabels',
-  ellipselabels: 'ellipselabels',
+const OF_ELLIPSES = 'Of ellipses, the box is taken.'
+const SHAPES = new Set(['rectanglelabels', 'rectangle', 'polygonlabels', 'polygon', 'ellipselabels', 'ellipse'])
+
+/** The labels of a shape: with its own kind, or in a result of their own that has its id. */
+function labelsOf(value: Row): string[] {
+  for (const name of ['rectanglelabels', 'polygonlabels', 'ellipselabels', 'labels', 'choices'])
+    if (Array.isArray(value[name])) return value[name].map(textOf).filter((label) => label !== null)
+  return []
 }
 
 class Task {
@@ -71,8 +110,11 @@ class Task {
     score: number | null,
   ): Generator<ImportItem> {
     const captions = new Map<unknown, string>()
+    const labels = new Map<unknown, string[]>()
     for (const result of results) {
-      if (!isRow(result) || result.type !== 'textarea' || !isRow(result.value)) continue
+      if (!isRow(result) || !isRow(result.value) || SHAPES.has(String(result.type))) continue
+      if (result.type === 'labels') labels.set(result.id, labelsOf(result.value))
+      if (result.type !== 'textarea') continue
       const text = Array.isArray(result.value.text)
         ? result.value.text.filter((line) => typeof line === 'string').join('\n')
         : textOf(result.value.text)
@@ -80,8 +122,13 @@ class Task {
     }
     for (const [index, result] of results.entries()) {
       const where = `${this.#where}.${place}.result[${index}]`
-      if (!isRow(result) || !isRow(result.value)) yield problem(where, 'is no result')
-      else yield* this.#result(result, result.value, where, status, score, captions.get(result.id) ?? null)
+      if (!isRow(result)) yield problem(where, 'is no result')
+      else if (result.type === 'relation') yield note('Relations are left out.')
+      else if (!isRow(result.value)) yield problem(where, 'is no result')
+      else {
+        const said = { labels: labels.get(result.id) ?? [], caption: captions.get(result.id) ?? null }
+        yield* this.#result(result, result.value, where, status, score, said)
+      }
     }
   }
 
@@ -91,26 +138,17 @@ class Task {
     where: string,
     status: 'accepted' | 'proposed',
     score: number | null,
-    caption: string | null,
+    said: { labels: string[]; caption: string | null },
   ): Generator<ImportItem> {
     const type = String(result.type)
-    if (type === 'textarea') return
-    if (type === 'ellipselabels') {
-      const [x, y, rx, ry] = [value.x, value.y, value.radiusX, value.radiusY].map(Number) as [
-        number,
-        number,
-        number,
-        number,
-      ]
-      value = { x: x - rx, y: y - ry, width: 2 * rx, height: 2 * ry, ellipselabels: value.ellipselabels }
-    } else if (!['rectanglelabels', 'rectangle', 'polygonlabels', 'polygon'].includes(type)) {
-      return yield note('Key points, brushes and choices are no boxes and are left out.')
-    }
-    const placed = placeOf(type, value)
+    if (type === 'textarea' || type === 'labels') return
+    if (!SHAPES.has(type)) return yield note('Key points, brushes and choices are no boxes and are left out.')
+    const [width, height] = [sideOf(result.original_width), sideOf(result.original_height)]
+    const placed = placeOf(type, value, width === null || height === null ? null : { width, height })
     if (placed === null) return yield problem(where, 'the shape lacks its numbers')
-    if (placed.turned) yield note('Boxes that are turned are taken unturned.')
-    const labels = value[LABELS[type] ?? '']
-    const label = Array.isArray(labels) ? textOf(labels[0]) : null
+    if (placed.note !== undefined) yield note(placed.note)
+    const [label = null, ...others] = [...labelsOf(value), ...said.labels]
+    if (others.length > 0) yield note('Of several labels of a shape, the first is taken.')
     if (label !== null && !this.#classes.has(label)) yield { kind: 'category', key: label, name: label, where }
     if (label !== null) this.#classes.add(label)
     const extras: AnnotationExtras = placed.polygon === null ? {} : { segmentation: [placed.polygon] }
@@ -121,7 +159,7 @@ class Task {
       categoryKey: label,
       bboxXywh: placed.bbox,
       relative: true,
-      caption,
+      caption: said.caption,
       status,
       where,
       ...(status === 'proposed' && own !== null ? { score: own } : {}),
@@ -140,11 +178,33 @@ function sizeOf(groups: readonly unknown[]): { width: number | null; height: num
   return { width: null, height: null }
 }
 
+/** A shape of JSON-MIN: the value alone, with the sides of its picture. */
+const isMinShape = (shape: unknown): shape is Row =>
+  isRow(shape) && 'original_width' in shape && ('x' in shape || 'points' in shape)
+
+/** A row of JSON-MIN as the task it was made from; any other row as it is. */
+function taskOf(row: Row): Row {
+  if (isRow(row.data)) return row
+  const shapes = Object.values(row).flatMap((field) => (Array.isArray(field) ? field.filter(isMinShape) : []))
+  const data = Object.fromEntries(Object.entries(row).filter(([, field]) => typeof field === 'string'))
+  const result = shapes.map(({ original_width, original_height, ...value }) => ({
+    type: 'points' in value ? 'polygon' : 'radiusX' in value ? 'ellipse' : 'rectangle',
+    original_width,
+    original_height,
+    value,
+  }))
+  return { id: row.id, data, annotations: [{ result }] }
+}
+
 function* read(input: ImportInput): Generator<ImportItem> {
   const classes = new Set<string>()
-  for (const { list, index, value, error } of readJson(readBytes(input.path, input.onBytes), basename(input.path))) {
+  for (const { list, index, value: given, error } of readJson(
+    readBytes(input.path, input.onBytes),
+    basename(input.path),
+  )) {
     if (list !== '' || index === null) continue
     const where = `[${index}]`
+    const value = isRow(given) ? taskOf(given) : given
     const fileName = isRow(value) && isRow(value.data) ? fileNameOf(value.data) : null
     if (error !== undefined || !isRow(value) || fileName === null) {
       yield problem(where, error ?? 'the task has no image')
@@ -156,6 +216,8 @@ function* read(input: ImportInput): Generator<ImportItem> {
     const predictions = listOf(value.predictions)
     yield { kind: 'image', key, fileName, ...sizeOf([...annotations, ...predictions]), where }
     const task = new Task(key, where, classes)
+    if (annotations.filter((annotation) => isRow(annotation) && annotation.was_cancelled !== true).length > 1)
+      yield note('Tasks that several people annotated bring the boxes of all of them.')
     for (const [position, annotation] of annotations.entries()) {
       if (!isRow(annotation) || annotation.was_cancelled === true) continue
       yield* task.results(listOf(annotation.result), `annotations[${position}]`, 'accepted', null)
@@ -225,11 +287,10 @@ export const labelStudio: Format = {
     sniff: (probe) =>
       bestOf(probe, ['.json'], (name) => {
         const first = probe.json(name)?.get('')
-        return isRow(first) &&
-          isRow(first.data) &&
-          ('annotations' in first || 'predictions' in first || 'completions' in first)
-          ? 0.95
-          : 0
+        if (!isRow(first)) return 0
+        const isTask = isRow(first.data) && ('annotations' in first || 'predictions' in first || 'completions' in first)
+        const isMin = Object.values(first).some((field) => Array.isArray(field) && isMinShape(field[0]))
+        return isTask || (isMin && fileNameOf(first) !== null) ? 0.95 : 0
       }),
     read,
   },

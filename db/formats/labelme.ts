@@ -26,7 +26,8 @@ function placeOf(type: string, points: Point[]): { bbox: BboxXywh | null; polygo
     const radius = Math.hypot(ex - cx, ey - cy)
     return { bbox: radius > 0 ? [cx - radius, cy - radius, 2 * radius, 2 * radius] : null, polygon: null }
   }
-  return { bbox: boundsOf(points), polygon: type === 'polygon' && points.length >= 3 ? points.flat() : null }
+  const isPolygon = (type === 'polygon' || type === 'oriented_rectangle') && points.length >= 3
+  return { bbox: boundsOf(points), polygon: isPolygon ? points.flat() : null }
 }
 
 function* readShape(shape: unknown, key: string, where: string, classes: Set<string>): Generator<ImportItem> {
@@ -40,6 +41,7 @@ function* readShape(shape: unknown, key: string, where: string, classes: Set<str
   const { bbox, polygon } = placeOf(type, points)
   if (bbox === null) return yield problem(where, 'the shape has no area')
   if (type === 'mask') yield note('Of masks, the box is taken.')
+  if (type === 'circle') yield note('Of circles, the box is taken.')
   if (!classes.has(label)) yield { kind: 'category', key: label, name: label, where }
   classes.add(label)
   const flags = attributesFrom(shape.flags)
@@ -60,9 +62,11 @@ function* readShape(shape: unknown, key: string, where: string, classes: Set<str
   }
 }
 
-function readFile(input: ImportInput, name: string): Row | string {
+/** Null: a JSON of another kind, as may lie in the same folder. */
+function readFile(input: ImportInput, name: string): Row | string | null {
   try {
     const value: unknown = JSON.parse(readText(input.isFolder ? join(input.path, name) : input.path, input.onBytes))
+    if (input.isFolder && !(isRow(value) && 'shapes' in value)) return null
     return isRow(value) && Array.isArray(value.shapes) ? value : 'holds no shapes'
   } catch (error) {
     return toDbError(error, name).message
@@ -76,6 +80,10 @@ function* read(input: ImportInput): Generator<ImportItem> {
   const classes = new Set<string>()
   for (const name of names) {
     const file = readFile(input, name)
+    if (file === null) {
+      yield note(`${name} is no LabelMe file and is left out.`)
+      continue
+    }
     if (typeof file === 'string') {
       yield problem(name, file)
       continue

@@ -176,7 +176,15 @@ export async function exportFolder(
   const selection = new Selection(source, options.status)
   const pictures = new PictureNames(source.imagesDir, copyImages ? copyImage : null, options.keepNames ?? false)
   const made = new Set<string>()
+  const written = new Set<string>()
   const write: WriteText = async (name, text) => {
+    const folded = name.normalize('NFC').toLowerCase()
+    if (written.has(folded))
+      throw new DbError(
+        'INVALID_INPUT',
+        `Two pictures would share ${name} (their names differ by ending or case only): copy the images along to give them names of their own.`,
+      )
+    written.add(folded)
     const target = join(folder.temporary, name)
     const parent = dirname(target)
     if (!made.has(parent)) await mkdir(parent, { recursive: true })

@@ -1,16 +1,17 @@
-/** Visual Genome regions: phrases with integer boxes, image by image, and where each image comes from. */
+/** Visual Genome: regions (phrases with integer boxes) or objects, image by image, and where each image comes from. */
 
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import type { Format } from './format.ts'
-import { type ImportItem, isRow, keyOf, numberOf, problem, sideOf, textOf } from './items.ts'
+import { type ImportItem, isRow, type Key, keyOf, numberOf, problem, sideOf, textOf } from './items.ts'
 import { readJson } from './jsonStream.ts'
 import { exportFolder } from './output.ts'
-import { bestOf } from './probe.ts'
+import { bestOf, probePath } from './probe.ts'
 import { type ImportInput, listFilesBelow, readBytes } from './textFile.ts'
 import { wholePixels } from './wholePixels.ts'
 
 const REGIONS = 'region_descriptions.json'
+const OBJECTS = 'objects.json'
 const IMAGES = 'image_data.json'
 
 interface Known {
@@ -33,73 +34,102 @@ function readImages(path: string): Map<number | string, Known> {
   return images
 }
 
-function* read(input: ImportInput): Generator<ImportItem> {
-  const names = input.isFolder ? listFilesBelow(input.path) : [basename(input.path)]
-  const folder = input.isFolder ? input.path : dirname(input.path)
-  const regions =
-    names.find((name) => basename(name) === REGIONS) ??
-    names.find((name) => name.endsWith('.json') && basename(name) !== IMAGES)
-  if (regions === undefined) return yield problem(input.path, `there is no ${REGIONS}`)
-  const known = readImages(join(folder, dirname(regions), IMAGES))
-  const told = new Set<number | string>()
-  for (const { list, index, value, error } of readJson(
-    readBytes(join(folder, regions), input.onBytes),
-    basename(regions),
-  )) {
+/** What an entry of one of its files has: regions have phrases, objects have names. */
+interface Kind {
+  list: 'regions' | 'objects'
+  id: 'region_id' | 'object_id'
+}
+const KINDS: Kind[] = [
+  { list: 'regions', id: 'region_id' },
+  { list: 'objects', id: 'object_id' },
+]
+const kindOf = (entry: unknown): Kind | undefined =>
+  isRow(entry) && !('conversation' in entry) ? KINDS.find(({ list }) => Array.isArray(entry[list])) : undefined
+
+interface Reading {
+  known: Map<number | string, Known>
+  told: Set<number | string>
+  classes: Set<string>
+  /** Ids are kept where they are of one kind. */
+  keepIds: boolean
+}
+
+function* readBox(
+  box: unknown,
+  kind: Kind,
+  key: Key,
+  where: string,
+  { classes, keepIds }: Reading,
+): Generator<ImportItem> {
+  const sides = isRow(box) ? [box.x, box.y, box.width ?? box.w, box.height ?? box.h] : []
+  if (!isRow(box) || sides.length !== 4 || !sides.every((side) => typeof side === 'number'))
+    return yield problem(where, 'x, y, width and height are not four numbers')
+  const name = kind.list === 'objects' ? (Array.isArray(box.names) ? textOf(box.names[0]) : textOf(box.name)) : null
+  if (kind.list === 'objects' && name === null) return yield problem(where, 'the object has no name')
+  if (name !== null && !classes.has(name)) yield { kind: 'category', key: name, name, where }
+  if (name !== null) classes.add(name)
+  const id = numberOf(box[kind.id] ?? box.id)
+  yield {
+    kind: 'annotation',
+    imageKey: key,
+    categoryKey: name,
+    bboxXywh: sides as [number, number, number, number],
+    caption: kind.list === 'regions' ? textOf(box.phrase) : null,
+    where,
+    ...(keepIds && id !== null && Number.isSafeInteger(id) && id > 0 ? { id } : {}),
+  }
+}
+
+function* readEntries(path: string, name: string, input: ImportInput, reading: Reading): Generator<ImportItem> {
+  const { known, told } = reading
+  for (const { list, index, value, error } of readJson(readBytes(path, input.onBytes), name)) {
     if (list !== '' || index === null) continue
-    const where = `[${index}]`
-    const key = isRow(value) ? keyOf(value.id ?? value.image_id) : null
-    if (error !== undefined || !isRow(value) || key === null || !Array.isArray(value.regions)) {
-      yield problem(where, error ?? 'the entry lacks its image id or its regions')
+    const where = `${reading.keepIds ? '' : name}[${index}]`
+    const kind = kindOf(value)
+    const key = isRow(value) ? keyOf(value.image_id ?? value.id) : null
+    if (error !== undefined || !isRow(value) || key === null || kind === undefined) {
+      yield problem(where, error ?? 'the entry lacks its image id, or its regions or objects')
       continue
     }
-    const image = known.get(key) ?? { fileName: `${key}.jpg`, width: null, height: null }
-    const id = typeof key === 'number' && key > 0 ? { id: key } : {}
-    if (!told.has(key)) yield { kind: 'image', key, ...image, ...id, where }
-    told.add(key)
-    for (const [position, region] of value.regions.entries()) {
-      const place = `${where}.regions[${position}]`
-      const sides = isRow(region) ? [region.x, region.y, region.width, region.height] : []
-      if (!isRow(region) || !sides.every((side) => typeof side === 'number')) {
-        yield problem(place, 'x, y, width and height are not four numbers')
-        continue
-      }
-      const regionId = numberOf(region.region_id)
-      yield {
-        kind: 'annotation',
-        imageKey: key,
-        categoryKey: null,
-        bboxXywh: sides as [number, number, number, number],
-        caption: textOf(region.phrase),
-        where: place,
-        ...(regionId !== null && Number.isSafeInteger(regionId) && regionId > 0 ? { id: regionId } : {}),
-      }
-    }
-  }
-  for (const [key, image] of known) {
+    const url = textOf(value.image_url)?.split('/').slice(-2).join('/')
+    const image = known.get(key) ?? { fileName: url ?? `${key}.jpg`, width: null, height: null }
     if (!told.has(key))
+      yield { kind: 'image', key, ...image, ...(typeof key === 'number' && key > 0 ? { id: key } : {}), where }
+    told.add(key)
+    for (const [position, box] of (value[kind.list] as unknown[]).entries())
+      yield* readBox(box, kind, key, `${where}.${kind.list}[${position}]`, reading)
+  }
+}
+
+function* read(input: ImportInput): Generator<ImportItem> {
+  const folder = input.isFolder ? input.path : dirname(input.path)
+  const names = input.isFolder ? listFilesBelow(folder).filter((name) => /\.json$/i.test(name)) : [basename(input.path)]
+  const files = input.isFolder ? names.filter((name) => isOfThisKind(join(folder, name))) : names
+  const [first] = files
+  if (first === undefined) return yield problem(input.path, `there is no ${REGIONS} and no ${OBJECTS}`)
+  const known = readImages(join(folder, dirname(first), IMAGES))
+  const reading: Reading = { known, told: new Set(), classes: new Set(), keepIds: files.length === 1 }
+  for (const name of files) yield* readEntries(join(folder, name), basename(name), input, reading)
+  for (const [key, image] of known) {
+    if (!reading.told.has(key))
       yield { kind: 'image', key, ...image, ...(typeof key === 'number' && key > 0 ? { id: key } : {}), where: IMAGES }
   }
+}
+
+const isOfThisKind = (path: string): boolean => {
+  const probe = probePath(path)
+  return kindOf(probe.json(probe.names[0] ?? '')?.get('')) !== undefined
 }
 
 export const visualGenome: Format = {
   name: 'Visual Genome regions',
   shape: 'folder',
   extension: '',
-  keeps: 'Boxes in whole pixels, and their captions as phrases.',
+  keeps: 'Boxes in whole pixels, and their captions as phrases; objects with their first name are read.',
   loses: 'Classes, parts of pixels, scores, verdicts and the talk.',
   reader: {
     folders: true,
-    sniff: (probe) =>
-      bestOf(probe, ['.json'], (name) => {
-        const first = probe.json(name)?.get('')
-        return isRow(first) &&
-          Array.isArray(first.regions) &&
-          isRow(first.regions[0] ?? {}) &&
-          !('conversation' in first)
-          ? 0.95
-          : 0
-      }),
+    sniff: (probe) => bestOf(probe, ['.json'], (name) => (kindOf(probe.json(name)?.get('')) === undefined ? 0 : 0.95)),
     read,
   },
   export(source, options) {

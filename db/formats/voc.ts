@@ -3,10 +3,10 @@ import { basename, dirname, join } from 'node:path'
 import { toDbError } from '../errors.ts'
 import type { BboxXywh } from '../records/records.ts'
 import type { Format } from './format.ts'
-import { type ImportItem, parseNumber, problem, sideOf } from './items.ts'
+import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
 import { exportFolder } from './output.ts'
 import { bestOf } from './probe.ts'
-import { type ImportInput, listFilesBelow } from './textFile.ts'
+import { type ImportInput, listFilesBelow, readHead } from './textFile.ts'
 import { wholePixels } from './wholePixels.ts'
 import { child, childText, escapeXml, readXml, type XmlElement } from './xml.ts'
 
@@ -21,7 +21,27 @@ function fileNameOf(annotation: XmlElement, name: string): string {
   return said.includes('/') || said.includes('\\') ? said : folder + said
 }
 
-function* readObject(object: XmlElement, key: string, where: string, classes: Set<string>): Generator<ImportItem> {
+const FILES_LOOKED_AT = 500
+const FROM_ZERO =
+  'Corners are counted from 0 here (one of them is 0), as many tools do; Pascal VOC itself counts from 1.'
+
+/** Whether a data set counts its pixels from 0: it has a corner there. */
+function countsFromZero(paths: readonly string[]): boolean {
+  return paths.slice(0, FILES_LOOKED_AT).some((path) => /<[xy]min>\s*0(\.0*)?\s*</.test(readHead(path)))
+}
+
+interface Reading {
+  classes: Set<string>
+  /** The number of the first pixel. Counted from 1, the far corner is the last pixel inside; from 0, it is the edge. */
+  first: 0 | 1
+}
+
+function* readObject(
+  object: XmlElement,
+  key: string,
+  where: string,
+  { classes, first }: Reading,
+): Generator<ImportItem> {
   const name = childText(object, 'name')
   const box = child(object, 'bndbox')
   if (name === undefined || name === '') return yield problem(where, 'the object has no name')
@@ -29,7 +49,7 @@ function* readObject(object: XmlElement, key: string, where: string, classes: Se
   const [xmin, ymin, xmax, ymax] = ['xmin', 'ymin', 'xmax', 'ymax'].map((side) =>
     parseNumber(childText(box, side)),
   ) as [number, number, number, number]
-  const bboxXywh: BboxXywh = [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]
+  const bboxXywh: BboxXywh = [xmin - first, ymin - first, xmax - xmin + first, ymax - ymin + first]
   if (!bboxXywh.every(Number.isFinite)) return yield problem(where, 'the bndbox is not four numbers')
   if (!classes.has(name)) yield { kind: 'category', key: name, name, where }
   classes.add(name)
@@ -51,9 +71,12 @@ function* readObject(object: XmlElement, key: string, where: string, classes: Se
 
 function* read(input: ImportInput): Generator<ImportItem> {
   const names = input.isFolder ? listFilesBelow(input.path).filter((name) => name.toLowerCase().endsWith('.xml')) : ['']
-  const classes = new Set<string>()
+  const pathOf = (name: string): string => (input.isFolder ? join(input.path, name) : input.path)
+  const fromZero = countsFromZero(names.map(pathOf))
+  if (fromZero) yield note(FROM_ZERO)
+  const reading: Reading = { classes: new Set(), first: fromZero ? 0 : 1 }
   for (const name of names) {
-    const path = input.isFolder ? join(input.path, name) : input.path
+    const path = pathOf(name)
     const file = input.isFolder ? name : basename(path)
     try {
       let found = false
@@ -66,12 +89,14 @@ function* read(input: ImportInput): Generator<ImportItem> {
           kind: 'image',
           key: file,
           fileName: fileNameOf(annotation, file),
+          // files that were renamed leave their old name inside
+          otherNames: [file.replace(/\.xml$/i, '').replace(/^(.*\/)?annotations\//i, '')],
           width: side('width'),
           height: side('height'),
           where: file,
         }
         const objects = annotation.children.filter((element) => element.name === 'object')
-        for (const object of objects) yield* readObject(object, file, `${file} line ${object.line}`, classes)
+        for (const object of objects) yield* readObject(object, file, `${file} line ${object.line}`, reading)
       }
       if (!found) yield problem(file, 'holds no <annotation>')
     } catch (error) {

@@ -2,74 +2,45 @@
  * YOLO: a text file for each image, `class cx cy w h` in parts of its sides (or a polygon's points), and the names of the
  * classes in data.yaml, classes.txt or a .names file. Any layout of splits is read.
  */
-import { basename, extname, join } from 'node:path'
-import { DbError, toDbError } from '../errors.ts'
+import { basename, dirname, join } from 'node:path'
 import type { BboxXywh } from '../records/records.ts'
 import { polygonBounds } from './boxes.ts'
 import type { Format } from './format.ts'
 import { type ImportItem, note, parseNumber, problem } from './items.ts'
 import { exportFolder, objectNumber } from './output.ts'
 import { bestOf } from './probe.ts'
-import { type ImportInput, listFilesBelow, readLines } from './textFile.ts'
-import { readYaml, writeYaml } from './yamlFile.ts'
+import { type ImportInput, readLines } from './textFile.ts'
+import { writeYaml } from './yamlFile.ts'
+import { keyOf, layoutOf, type Names, NOT_LABELS, readNames, rootElsewhere } from './yoloLayout.ts'
 
-const IMAGE = /\.(jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
-const NOT_LABELS =
-  /^(classes|obj|_darknet|readme.*|train|val|valid|test|labels|requirements|licen[cs]e.*)\.(txt|labels|names|data)$/i
-
-/** `train/labels/a.txt` and `train/images/a.jpg` are about the same picture: their common key. */
-const keyOf = (name: string): string =>
-  name
-    .slice(0, name.length - extname(name).length)
-    .split('/')
-    .filter((part) => part !== 'images' && part !== 'labels' && part !== 'obj_train_data' && part !== 'JPEGImages')
-    .join('/')
-
-interface Names {
-  classes: Map<number, string>
-  /** A pose model's points follow each box. */
-  points: boolean
-  problems: ImportItem[]
+/** The numbers behind a class: a box or a polygon's points, and what a model adds to them. */
+interface Shape {
+  bbox: BboxXywh | null
+  polygon: number[] | null
+  score: number | null
+  note?: string
 }
 
-function readNames(root: string, names: readonly string[]): Names {
-  const found: Names = { classes: new Map(), points: false, problems: [] }
-  const take = (entries: Iterable<[unknown, unknown]>): void => {
-    for (const [key, name] of entries) {
-      const number = Number(key)
-      if (Number.isSafeInteger(number) && number >= 0 && (typeof name === 'string' || typeof name === 'number')) {
-        found.classes.set(number, String(name))
-      }
-    }
-  }
-  for (const name of names.filter((candidate) => /\.ya?ml$/i.test(candidate))) {
-    try {
-      const data = readYaml(join(root, name))
-      if (Array.isArray(data.names)) take(data.names.entries())
-      else if (typeof data.names === 'object' && data.names !== null) take(Object.entries(data.names))
-      found.points ||= data.kpt_shape !== undefined
-    } catch (error) {
-      found.problems.push(problem(name, toDbError(error, name).message))
-    }
-    if (found.classes.size > 0) return found
-  }
-  const list = names.find((name) => /^(classes\.txt|.*\.names|_darknet\.labels)$/i.test(basename(name)))
-  if (list !== undefined) {
-    const lines = [...readLines(join(root, list))].map(({ line }) => line.trim())
-    while (lines.at(-1) === '') lines.pop()
-    take(lines.entries())
-  }
-  return found
+function shapeOf(rest: readonly number[], points: boolean): Shape {
+  const [cx, cy, w, h, fifth = Number.NaN, sixth = Number.NaN] = rest as [number, number, number, number, ...number[]]
+  const bbox: BboxXywh = [cx - w / 2, cy - h / 2, w, h]
+  const isPart = (value: number): boolean => value >= 0 && value <= 1
+  if (rest.length === 4 || points) return { bbox, polygon: null, score: null, ...(points ? { note: POINTS } : {}) }
+  // a tracker's number of the object comes last; a corner of a polygon is no whole number above 1
+  if (rest.length === 5 && !isPart(fifth) && Number.isInteger(fifth)) return { bbox, polygon: null, score: null }
+  if (rest.length === 5 || (rest.length === 6 && sixth > 1 && Number.isInteger(sixth)))
+    return { bbox, polygon: null, score: fifth }
+  // a model's polygon has its confidence behind it
+  const scored = rest.length % 2 === 1
+  const polygon = scored ? rest.slice(0, -1) : [...rest]
+  return { bbox: polygonBounds([polygon]), polygon, score: scored ? (rest.at(-1) as number) : null }
 }
 
-function* readLabels(
-  input: ImportInput,
-  name: string,
-  key: string,
-  names: Names,
-  told: Set<number>,
-): Generator<ImportItem> {
-  for (const { line, number } of readLines(join(input.path, name), input.onBytes)) {
+const SCORED = 'Boxes with a confidence are a model’s: they come in as proposals.'
+const POINTS = 'Key points are left out.'
+
+function* readLabels(root: string, name: string, key: string, names: Names, told: Set<number>, input: ImportInput) {
+  for (const { line, number } of readLines(join(root, name), input.onBytes)) {
     const fields = line.trim().split(/\s+/)
     if (fields.length === 1 && fields[0] === '') continue
     const where = `${name} line ${number}`
@@ -86,41 +57,44 @@ function* readLabels(
       told.add(category)
       const known = names.classes.get(category)
       if (known === undefined) yield note('Classes that no file names are called by their number.')
-      yield { kind: 'category', key: category, name: known ?? `class ${category}`, where }
+      yield { kind: 'category' as const, key: category, name: known ?? `class ${category}`, where }
     }
-    const isPolygon = !names.points && rest.length >= 6 && rest.length % 2 === 0
-    if (!isPolygon) {
-      const [cx, cy, w, h, score] = rest as [number, number, number, number, number?]
-      const bboxXywh: BboxXywh = [cx - w / 2, cy - h / 2, w, h]
-      const scored = rest.length === 5 && score !== undefined
-      if (scored) yield note('Boxes with a confidence are a model’s: they come in as proposals.')
-      const proposal = scored ? { score, status: 'proposed' as const } : {}
-      yield { kind: 'annotation', imageKey: key, categoryKey: category, bboxXywh, relative: true, where, ...proposal }
+    const { bbox, polygon, score, note: said } = shapeOf(rest, names.points)
+    if (bbox === null) {
+      yield problem(where, 'the polygon has no area')
       continue
     }
-    const bbox = polygonBounds([rest])
-    if (bbox === null) yield problem(where, 'the polygon has no area')
-    else {
-      const extras = { segmentation: [rest] }
-      yield { kind: 'annotation', imageKey: key, categoryKey: category, bboxXywh: bbox, relative: true, extras, where }
+    if (said !== undefined) yield note(said)
+    if (score !== null) yield note(SCORED)
+    yield {
+      kind: 'annotation' as const,
+      imageKey: key,
+      categoryKey: category,
+      bboxXywh: bbox,
+      relative: true,
+      where,
+      ...(score === null ? {} : { score, status: 'proposed' as const }),
+      ...(polygon === null ? {} : { extras: { segmentation: [polygon] } }),
     }
   }
 }
 
-function* read(given: ImportInput): Generator<ImportItem> {
-  // a data.yaml speaks of the folder it lies in
-  const input = given.isFolder ? given : { ...given, path: join(given.path, '..'), isFolder: true }
-  const names = listFilesBelow(input.path)
-  const known = readNames(input.path, names)
+function* read(input: ImportInput): Generator<ImportItem> {
+  // a data.yaml speaks of the folder it lies in, or of another one
+  let layout = layoutOf(input.isFolder ? input.path : dirname(input.path))
+  if (!input.isFolder && layout.labels.length === 0 && /\.ya?ml$/i.test(input.path)) {
+    const elsewhere = rootElsewhere(input.path)
+    if (elsewhere !== null) {
+      layout = { ...layoutOf(elsewhere), names: layout.names }
+      yield note(`Labels are read from ${elsewhere}, where ${basename(input.path)} says they are.`)
+    }
+  }
+  const { root, labels, pictures, names } = layout
+  const known = input.isFolder
+    ? readNames(root, names)
+    : readNames(dirname(input.path), [basename(input.path), ...names.filter((name) => !/\.ya?ml$/i.test(name))])
   yield* known.problems
-  const pictures = new Map(names.filter((name) => IMAGE.test(name)).map((name) => [keyOf(name), name]))
-  const inLabels = names.some((name) => /(^|\/)labels\//.test(name))
-  const labels = names.filter(
-    (name) =>
-      name.toLowerCase().endsWith('.txt') &&
-      !NOT_LABELS.test(basename(name)) &&
-      (!inLabels || /(^|\/)labels\//.test(name)),
-  )
+  if (labels.length === 0) yield problem(basename(input.path), 'there is no file of labels in it')
   const told = new Set<number>()
   for (const [number, name] of known.classes) {
     told.add(number)
@@ -135,7 +109,7 @@ function* read(given: ImportInput): Generator<ImportItem> {
     }
     seen.add(key)
     yield { kind: 'image', key, fileName: pictures.get(key) ?? key, width: null, height: null, where: name }
-    yield* readLabels(input, name, key, known, told)
+    yield* readLabels(root, name, key, known, told, input)
   }
   for (const [key, name] of pictures) {
     if (!seen.has(key)) yield { kind: 'image', key, fileName: name, width: null, height: null, where: name }
@@ -163,7 +137,6 @@ export const yolo: Format = {
   },
   export(source, options) {
     const subsets = new Set<string>()
-    const written = new Set<string>()
     let nameless = false
     const object = objectNumber(source)
     return exportFolder(source, options, yolo, {
@@ -173,12 +146,6 @@ export const yolo: Format = {
         const subset = item.subset ?? 'train'
         subsets.add(subset)
         const label = `labels/${subset}/${fileName.replace(/\.[^./]+$/, '')}.txt`
-        if (written.has(label))
-          throw new DbError(
-            'INVALID_INPUT',
-            `Two pictures would share ${label}: copy the images along to give them names of their own.`,
-          )
-        written.add(label)
         const lines = boxes.map(({ bbox: [x, y, w, h], classNumber }) => {
           if (classNumber === null) nameless = true
           return `${(classNumber ?? object) - 1} ${(x + w / 2) / width} ${(y + h / 2) / height} ${w / width} ${h / height}\n`

@@ -36,7 +36,8 @@ export class CategoryMapper {
     if (name === '' && typeof item.key === 'number') {
       // results name classes by the number that our own export gave them, boxes without one by the number behind these
       name = this.#existing[item.key - 1]?.name ?? (item.key === this.#existing.length + 1 ? 'object' : '')
-      if (name === '') return `class ${item.key} is not in the project: give the COCO file that these results were made for`
+      if (name === '')
+        return `class ${item.key} is not in the project: give the COCO file that these results were made for`
     }
     if (name === '') return `class ${item.key} has no name`
     if (name.length > 200) return `the name of class ${item.key} has more than 200 letters`

@@ -1,38 +1,6 @@
 /** Files as other tools write them: Roboflow, darknet, ultralytics, labelImg, CVAT, Label Studio, the refer data, Flickr30k. */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
-import { sniff } from '../../db/formats/registry.ts'
-import type { FormatName } from '../../db/records/formatNames.ts'
-import { boxesOf, importFrom, newProject } from '../support/formats.ts'
-import { imageRow, tempFolder } from './support.ts'
-
-function lay(folder: string, files: Record<string, string | Uint8Array>): string {
-  const root = join(folder, 'set')
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(root, name)), { recursive: true })
-    writeFileSync(join(root, name), content)
-  }
-  return root
-}
-
-/** `image class x,y,w,h caption` of every box, rounded to hundredths, and the sentences. */
-async function imported(format: FormatName, files: Record<string, string | Uint8Array>, images: string[], at = '') {
-  const folder = tempFolder(true)
-  const path = join(lay(folder, files), at)
-  expect(sniff(path)[0]?.format).toBe(format)
-  const store = newProject(folder, 'p', { images: images.map((name, index) => imageRow(index + 1, name)) })
-  const { plan } = await importFrom(store, format, path)
-  expect(plan.problems.first).toEqual([])
-  const boxes = boxesOf(store).map(({ image, row, className }) => {
-    const sides = row.bboxXywh.map((side) => Math.round(side * 100) / 100).join(',')
-    return `${image} ${className} ${sides}${row.caption === null ? '' : ` ${row.caption}`}${row.status === 'accepted' ? '' : ` ${row.status} ${row.modelScore}`}`
-  })
-  const sentences = images.flatMap((_, index) => store.messages.list(index + 1))
-  const rows = boxesOf(store).map(({ row }) => row)
-  store.close()
-  return { boxes, sentences, plan, rows }
-}
+import { imported } from './foreign.ts'
 
 test('Roboflow: a COCO file in each split, ids from 0, pictures beside', async () => {
   const part = (name: string) =>
@@ -218,7 +186,7 @@ test('LabelMe: rectangles by any two corners, circles, polygons, picture data in
     'pictures/a.png thing 95,95,10,10 said',
     'pictures/a.png thing 1,1,8,7 said',
   ])
-  expect(plan.notes).toEqual(['Points and lines have no area and are left out.'])
+  expect(plan.notes).toEqual(['Of circles, the box is taken.', 'Points and lines have no area and are left out.'])
 })
 
 test.each([
