@@ -42,7 +42,7 @@ export interface ProviderChoice {
 const SMALL_MODEL_BYTES = 256 << 20
 
 const Memory = z.object({
-  version: z.literal(1),
+  version: z.literal(2),
   machine: z.string(),
   trials: z.array(z.object({ modelHash: z.string(), all: z.boolean(), trial: ProviderTrial })),
 })
@@ -112,7 +112,7 @@ async function tried(
 
 async function readMemory(path: string | null): Promise<Memory> {
   const machine = machineKey()
-  const empty: Memory = { version: 1, machine, trials: [] }
+  const empty: Memory = { version: 2, machine, trials: [] }
   if (path === null) return empty
   try {
     const memory = Memory.parse(JSON.parse(await readFile(path, 'utf8')))

@@ -3,6 +3,7 @@ import type { GromaConfig } from '../groma/config.ts'
 import { int, ints } from '../onnx/attributes.ts'
 import { decodeModel } from '../onnx/decode.ts'
 import { ELEMENT_TYPE, encodeModel, type ModelRecord, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+import { type DecoderShape, withGroupedAttention } from './groupedDecoder.ts'
 
 /** Graphs that lose nothing in float16: what selects and places boxes needs float32. */
 export const RUNS_IN_HALF = { 'vision-encoder': true, 'image-tokens': true, 'region-maps': true } as const
@@ -23,6 +24,10 @@ export interface DeviceGraphOptions {
   half: boolean
   /** width of a head of the graph's MultiHeadAttention nodes; 0 where it has none */
   headSize: number
+  /** leaves attention to one operator of the runtime's, which not every device gets right */
+  fused?: boolean
+  /** for the decoder */
+  decoder?: DecoderShape | undefined
 }
 
 /**
@@ -30,11 +35,29 @@ export interface DeviceGraphOptions {
  * - MultiHeadAttention becomes matrix products and a softmax: onnxruntime's WebGPU kernel for it (1.30, flash attention)
  *   is wrong by percents on devices with narrow subgroups, and every device has the plain operators.
  * - With `half`, everything between the inputs and the outputs is float16.
+ * - With `fused`, one operator is attention: MultiHeadAttention as it is, or GroupQueryAttention in the decoder, which then
+ *   has other inputs (groupedDecoder.ts).
+ * - Products with weights in blocks take their inputs as floats, not rounded to 8 bits as on a CPU.
  * @throws Error when the bytes are not a graph of ours
  */
-export function deviceGraph(bytes: Uint8Array, { half, headSize }: DeviceGraphOptions): Uint8Array {
-  const plain = withPlainAttention(decodeModel(bytes), headSize)
-  return encodeModel(half ? withHalfFloats(plain) : plain)
+export function deviceGraph(bytes: Uint8Array, options: DeviceGraphOptions): Uint8Array {
+  const { half, headSize, fused = false, decoder } = options
+  const model = withExactBlocks(decodeModel(bytes))
+  const attending = !fused
+    ? withPlainAttention(model, headSize)
+    : decoder
+      ? withGroupedAttention(model, decoder, half)
+      : model
+  return encodeModel(half ? withHalfFloats(attending) : attending)
+}
+
+/** `accuracy_level` 0: float inputs. */
+export function withExactBlocks(model: ModelRecord): ModelRecord {
+  const nodes = model.nodes.map((one): NodeRecord => {
+    if (one.opType !== 'MatMulNBits') return one
+    return { ...one, attributes: { ...one.attributes, accuracy_level: int(0) } }
+  })
+  return { ...model, nodes }
 }
 
 const node = (

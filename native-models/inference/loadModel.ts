@@ -82,6 +82,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     threads,
     placement,
     headSizes: headSizesOf(config),
+    decoderShape: config.llm,
     frugal: deferred,
     prepacked: (graph) => prepackedFile(prepackedDir, graph),
     onWarning: options.onWarning ?? (() => {}),
@@ -107,7 +108,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     }
     onProgress?.('ready', 1)
     const { decoder, ...graphs } = sessions
-    const onDevice = await openDecoderOnDevice(source, config.llm)
+    const onDevice = await openDecoderOnDevice(source)
     if (onDevice) opened.push(onDevice.session, { release: () => onDevice.kv.close() })
     const prefill =
       hasPrefill(manifest) && !onDevice ? new DeferredSession(() => openOnCpu(source, PREFILL_GRAPH)) : null

@@ -4,7 +4,8 @@ import { type AnyGraphName, type GraphName, graphFile } from '../builders/modelF
 import { GromaError } from '../errors.ts'
 import { deviceGraph } from './deviceGraph.ts'
 import { DeviceKv, presentNames } from './deviceKv.ts'
-import type { CacheShape } from './kvCache.ts'
+import type { DecoderShape } from './groupedDecoder.ts'
+import { GroupedKv } from './groupedKv.ts'
 import type { Place, Placement } from './placement.ts'
 import { type Feeds, GraphSession, isOnDevice, type Tensor } from './session.ts'
 
@@ -14,6 +15,7 @@ export interface GraphSource {
   threads: number
   placement: Placement
   headSizes: Partial<Record<GraphName, number>>
+  decoderShape: DecoderShape
   /** The graph with its weights laid out for this machine; null where that was not made. */
   prepacked: (graph: AnyGraphName) => string | null
   /** Memory matters more than the last tenth of speed: large models. */
@@ -54,15 +56,22 @@ export function openOnCpu(
 /** Their runs take many times what they put out, and are rare. (The prompt's graph would lose an eighth of its speed.) */
 const HUNGRY: ReadonlySet<AnyGraphName> = new Set(['region-maps', 'region-head'])
 
+export type DeviceSource = Pick<GraphSource, 'dir' | 'threads' | 'headSizes' | 'decoderShape'>
+
 /** A graph in the form and the arithmetic of its place. */
 export async function openOnDevice(
-  { dir, threads, headSizes }: Pick<GraphSource, 'dir' | 'threads' | 'headSizes'>,
+  { dir, threads, headSizes, decoderShape }: DeviceSource,
   graph: GraphName,
-  { provider, half }: Place,
+  { provider, half, fused = false }: Place,
   stayOnDevice?: readonly string[],
 ) {
   const path = join(dir, graphFile(graph))
-  const model = deviceGraph(await readFile(path), { half, headSize: headSizes[graph] ?? 0 })
+  const model = deviceGraph(await readFile(path), {
+    half,
+    headSize: headSizes[graph] ?? 0,
+    fused,
+    decoder: graph === 'decoder' ? decoderShape : undefined,
+  })
   // The decoder computes shapes of what it is given, which every provider leaves to the processor.
   return GraphSession.open(path, threads, {
     provider,
@@ -78,12 +87,11 @@ export async function openOnDevice(
  */
 export async function openDecoderOnDevice(
   source: GraphSource,
-  shape: CacheShape,
-): Promise<{ session: GraphSession; kv: DeviceKv } | null> {
+): Promise<{ session: GraphSession; kv: DeviceStore } | null> {
   const place = source.placement.decoder
   if (place?.provider !== 'webgpu' || source.deviceFault.reason !== null) return null
   try {
-    const session = await openOnDevice(source, 'decoder', place, presentNames(shape))
+    const { session, kv } = await openLanguageOnDevice(source, place)
     const run = (feeds: Feeds) =>
       session.run(feeds).catch((error: Error) => {
         noteFault(source, 'decoder', place, error.message)
@@ -91,14 +99,28 @@ export async function openDecoderOnDevice(
         throw error
       })
     const release = () => session.release()
-    return {
-      session: { run, release },
-      kv: await DeviceKv.open(shape, join(source.dir, 'keys-and-values'), source.threads),
-    }
+    return { session: { run, release }, kv }
   } catch (error) {
     noteFault(source, 'decoder', place, (error as Error).message)
     return null
   }
+}
+
+/** Keys and values on a device. */
+export type DeviceStore = DeviceKv | GroupedKv
+
+/** The decoder in the form of its place, and the store of keys and values that goes with it. WebGPU only. */
+export async function openLanguageOnDevice(
+  source: DeviceSource,
+  place: Place,
+): Promise<{ session: GraphSession; kv: DeviceStore }> {
+  const { decoderShape: shape, threads } = source
+  const name = join(source.dir, 'keys-and-values')
+  const session = await openOnDevice(source, 'decoder', place, presentNames(shape))
+  const kv = place.fused
+    ? await GroupedKv.open(shape, place.half, name, threads)
+    : await DeviceKv.open(shape, name, threads)
+  return { session, kv }
 }
 
 function noteFault(source: GraphSource, graph: GraphName, { provider }: Place, reason: string): void {

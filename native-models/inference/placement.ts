@@ -6,6 +6,8 @@ import { PROVIDERS, type ProviderName } from './session.ts'
 export interface Place {
   provider: ProviderName
   half: boolean
+  /** attention in one operator of the provider's */
+  fused?: boolean
 }
 export type Placement = Partial<Record<GraphName, Place>>
 
@@ -13,6 +15,8 @@ export type Placement = Partial<Record<GraphName, Place>>
 export const GraphTrial = z.object({
   graph: z.enum(GRAPHS),
   half: z.boolean(),
+  /** attention in one operator of the provider's */
+  fused: z.boolean(),
   /** of one run, after a first; null where it did not come to that */
   seconds: z.number().nullable(),
   /** of the same run on the processor */
@@ -46,7 +50,7 @@ export function placementOf(trial: ProviderTrial, { always = false } = {}): Plac
       .filter((one) => one.graph === graph && one.refusal === null && one.seconds !== null)
       .sort((a, b) => a.seconds! - b.seconds!)[0]
     if (best && (always || best.seconds! * MARGIN < best.cpuSeconds)) {
-      placement[graph] = { provider: trial.provider, half: best.half }
+      placement[graph] = { provider: trial.provider, half: best.half, fused: best.fused }
     }
   }
   return placement
@@ -54,9 +58,9 @@ export function placementOf(trial: ProviderTrial, { always = false } = {}): Plac
 
 /** Seconds that the placed graphs save over the processor: what providers are compared by. */
 export function secondsSaved(trial: ProviderTrial, placement: Placement): number {
-  return trial.graphs.reduce((sum, { graph, half, seconds, cpuSeconds }) => {
+  return trial.graphs.reduce((sum, { graph, half, fused, seconds, cpuSeconds }) => {
     const placed = placement[graph]
-    return placed && placed.half === half ? sum + cpuSeconds - seconds! : sum
+    return placed && placed.half === half && placed.fused === fused ? sum + cpuSeconds - seconds! : sum
   }, 0)
 }
 
@@ -68,11 +72,16 @@ export function verdictOf(trial: ProviderTrial): string {
   const slower = trial.graphs.filter(({ graph, refusal }) => refusal === null && !placed.includes(graph))
   const parts = [
     ...(placed.length > 0 ? [`faster at ${placed.join(', ')}`] : []),
-    ...slower.map(({ graph, half, seconds, cpuSeconds }) => {
+    ...slower.map(({ seconds, cpuSeconds, ...one }) => {
       const how = `${seconds!.toPrecision(2)} s against ${cpuSeconds.toPrecision(2)} s on the CPU`
-      return `not fast enough at ${graph}${half ? ' in float16' : ''} (${how})`
+      return `not fast enough at ${formOf(one)} (${how})`
     }),
-    ...refused.map(({ graph, half, refusal }) => `${graph}${half ? ' in float16' : ''}: ${refusal}`),
+    ...refused.map(({ refusal, ...one }) => `${formOf(one)}: ${refusal}`),
   ]
   return parts.join('; ')
+}
+
+/** What was tried, in words. */
+export function formOf({ graph, half, fused }: Pick<GraphTrial, 'graph' | 'half' | 'fused'>): string {
+  return `${graph}${half ? ' in float16' : ''}${fused ? ' with fused attention' : ''}`
 }

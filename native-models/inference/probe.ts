@@ -1,13 +1,16 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CONFIG_FILE, GRAPHS, GraphFacts, type GraphName, graphFile } from '../builders/modelFiles.ts'
+import { CONFIG_FILE, embeddingsFile, GRAPHS, GraphFacts, type GraphName, graphFile } from '../builders/modelFiles.ts'
 import { readManifest } from '../checkpoint/manifest.ts'
-import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
-import { headSizesOf, RUNS_IN_HALF } from './deviceGraph.ts'
-import { DeviceKv, presentNames } from './deviceKv.ts'
-import type { KvSegment } from './kvCache.ts'
-import { type GraphSource, openOnDevice } from './openGraph.ts'
-import { type GraphTrial, MARGIN, type ProviderTrial } from './placement.ts'
+import { parseGromaConfig } from '../groma/config.ts'
+import { decodeModel } from '../onnx/decode.ts'
+import { encodeModel } from '../onnx/proto.ts'
+import { headSizesOf, RUNS_IN_HALF, withExactBlocks } from './deviceGraph.ts'
+import { EmbeddingTable } from './embeddingTable.ts'
+import { generate } from './generate.ts'
+import { LanguageModel } from './languageModel.ts'
+import { type DeviceSource, openLanguageOnDevice, openOnDevice } from './openGraph.ts'
+import { formOf, type GraphTrial, MARGIN, type Place, type ProviderTrial } from './placement.ts'
 import {
   type Feeds,
   floats,
@@ -46,13 +49,15 @@ export async function tryProvider({ provider, modelDir, threads, all, onStep }: 
   onStep(`a small graph on ${provider}`)
   const refusal = await tinyRefusal(provider, threads)
   if (refusal !== null) return { provider, refusal, graphs: [] }
-  const { config } = await readManifest(modelDir)
+  const { config, llm } = await readManifest(modelDir)
   const facts = GraphFacts.parse(config.engine)
   const configPath = join(modelDir, CONFIG_FILE)
   const groma = parseGromaConfig(JSON.parse(await readFile(configPath, 'utf8')), configPath)
-  const headSizes = headSizesOf(groma)
+  const source: DeviceSource = { dir: modelDir, threads, headSizes: headSizesOf(groma), decoderShape: groma.llm }
   const outputs = new Map<GraphName, Record<string, Tensor>>()
   const graphs: GraphTrial[] = []
+  const table = new EmbeddingTable(join(modelDir, embeddingsFile(llm)), groma.vocabSize, groma.llm.hiddenSize)
+  const language = { config: groma.llm, table }
   for (const graph of GRAPHS) {
     const path = join(modelDir, graphFile(graph))
     onStep(`${graph} on the processor`)
@@ -60,24 +65,36 @@ export async function tryProvider({ provider, modelDir, threads, all, onStep }: 
       feedsOf(graph, inputs, outputs, facts),
     )
     outputs.set(graph, expected.outputs)
-    for (const half of graph in RUNS_IN_HALF ? [false, true] : [false]) {
-      if (half && (graphs.at(-1)!.seconds ?? 0) > HOPELESS * expected.seconds) continue
-      onStep(`${graph} on ${provider}${half ? ' in float16' : ''}`)
-      const measured = await tryGraph(expected, half ? TOLERANCE.half : TOLERANCE.float, graph, () =>
-        openOnDevice({ dir: modelDir, threads, headSizes }, graph, { provider, half }),
-      )
-      if (graph === 'decoder' && provider === 'webgpu' && measured.refusal === null) {
-        onStep(`${graph} on ${provider}, keys and values kept there`)
-        measured.seconds = await secondsPerToken({ dir: modelDir, threads, headSizes }, groma.llm)
-      }
-      graphs.push({ graph, half, cpuSeconds: expected.seconds, ...measured })
+    for (const form of formsOf(graph, provider)) {
+      const hopeless = graphs.some((one) => one.graph === graph && (one.seconds ?? 0) > HOPELESS * expected.seconds)
+      if (hopeless) break
+      onStep(`${formOf({ graph, ...form })} on ${provider}`)
+      const place = { provider, ...form }
+      const tolerance = form.half ? TOLERANCE.half : TOLERANCE.float
+      const measured =
+        graph === 'decoder' && provider === 'webgpu'
+          ? await tryLanguage(source, place, language, tolerance)
+          : await tryGraph(expected, tolerance, graph, () => openOnDevice(source, graph, place))
+      graphs.push({ graph, ...form, cpuSeconds: expected.seconds, ...measured })
+      if (graph === 'decoder' && measured.refusal === null) break // the first form that is right is the fastest
     }
     const tried = graphs.filter((one) => one.graph === graph)
     const faster = tried.some(({ seconds }) => seconds !== null && seconds * MARGIN < expected.seconds)
     if (graph === 'vision-encoder' && !faster && !all) break
   }
+  table.close()
   return { provider, refusal: null, graphs }
 }
+
+/** The forms of a graph that are tried, best first. What places boxes stays in float32. */
+function formsOf(graph: GraphName, provider: ProviderName): { half: boolean; fused: boolean }[] {
+  const [plain, fused] = [false, true].map((fused) => ({ half: false, fused })) as [Form, Form]
+  const inHalf = (form: Form): Form => ({ ...form, half: true })
+  if (graph === 'decoder') return provider === 'webgpu' ? [inHalf(fused), fused, plain] : [plain]
+  if (graph === 'vision-encoder') return [inHalf(fused), inHalf(plain), plain]
+  return graph in RUNS_IN_HALF ? [inHalf(plain), plain] : [plain]
+}
+type Form = Pick<GraphTrial, 'half' | 'fused'>
 
 /** Why a provider cannot even run a tiny graph, or gets it wrong; null when it can. */
 export async function tinyRefusal(provider: ProviderName, threads: number): Promise<string | null> {
@@ -94,38 +111,71 @@ interface Timed {
   seconds: number
 }
 
-/** One token after a prompt of `SIZES.P` tokens, as the engine decodes on a WebGPU device. */
-async function secondsPerToken(
-  source: Pick<GraphSource, 'dir' | 'threads' | 'headSizes'>,
-  llm: GromaConfig['llm'],
-): Promise<number> {
-  const session = await openOnDevice(source, 'decoder', { provider: 'webgpu', half: false }, presentNames(llm))
-  const kv = await DeviceKv.open(llm, join(source.dir, 'keys-and-values'), source.threads)
+/** Rows of a prompt and of what follows, whose logits are compared. */
+const COMPARED = { prompt: 40, more: 3 }
+
+/**
+ * The decoder as the engine uses it on a WebGPU device: logits after a prompt and after each of a few more tokens, compared with
+ * the processor's, then the time of a token after a prompt of `SIZES.P`.
+ */
+async function tryLanguage(
+  source: DeviceSource,
+  place: Place,
+  { config, table }: Pick<LanguageModel, 'config' | 'table'>,
+  tolerance: number,
+): Promise<{ seconds: number | null; refusal: string | null }> {
   try {
-    const forward = async (tokens: number, prefix: KvSegment) => {
-      const past = kv.cache(1)
-      const columns = Math.max(1, prefix.length) + 1 + tokens
-      const outputs = await session.run({
-        inputs_embeds: floats(noise(tokens * llm.hiddenSize), 1, tokens, llm.hiddenSize),
-        position_ids: integers(new Array(tokens).fill(0), 1, tokens),
-        attention_bias: floats(new Float32Array(tokens * columns), 1, 1, tokens, columns),
-        last_rows: integers([tokens - 1], 1),
-        ...(await prefix.feeds),
-        ...(await past.feeds()),
-      })
-      past.append(outputs, tokens)
-      await past.feeds()
-      return past.toSegment()
+    const expected = await logitsOnCpu(source, config, table)
+    const { session, kv } = await openLanguageOnDevice(source, place)
+    try {
+      const model = new LanguageModel(session, table, config, { kv })
+      const off = largestError(expected, await logitsOf(model), false)
+      if (!(off <= tolerance)) return { seconds: null, refusal: wrongBy(off) }
+      const rows = Math.min(SIZES.P!, config.maxPositions - 2 - RUNS)
+      const prompt = await model.extend(null, noise(rows * config.hiddenSize, 2))
+      const tails = [noise(config.hiddenSize, 3)]
+      const token = () => generate(model, { prefix: prompt, tails, maxNewTokens: 1 + RUNS, eosTokenId: -1 })
+      await token()
+      const { figures } = await token()
+      return { seconds: (figures.totalMs - figures.firstTokenMs) / 1000 / RUNS, refusal: null }
+    } finally {
+      await session.release()
+      await kv.close()
     }
-    const prompt = await forward(SIZES.P!, kv.nothing)
-    await forward(1, prompt)
-    const startedAt = performance.now()
-    for (let run = 0; run < RUNS; run++) await forward(1, prompt)
-    return (performance.now() - startedAt) / 1000 / RUNS
+  } catch (error) {
+    return { seconds: null, refusal: reasonOf(error as Error) }
+  }
+}
+
+/** With float inputs to all products, as on a device: rounding them to 8 bits is off by more than a device may be. */
+async function logitsOnCpu(
+  { dir, threads }: DeviceSource,
+  config: LanguageModel['config'],
+  table: EmbeddingTable,
+): Promise<Record<string, Tensor>> {
+  const path = join(dir, graphFile('decoder'))
+  const model = encodeModel(withExactBlocks(decodeModel(await readFile(path))))
+  const session = await GraphSession.open(path, threads, { model })
+  try {
+    return await logitsOf(new LanguageModel(session, table, config))
   } finally {
     await session.release()
-    await kv.close()
   }
+}
+
+async function logitsOf(model: LanguageModel): Promise<Record<string, Tensor>> {
+  const { hiddenSize } = model.config
+  const found: Record<string, Tensor> = {}
+  const cache = model.kv.cache(1, COMPARED.prompt + COMPARED.more)
+  for (let step = 0; step <= COMPARED.more; step++) {
+    const rows = step === 0 ? COMPARED.prompt : 1
+    const embeds = noise(rows * hiddenSize, step + 5)
+    const { logits, outputs } = await model.forward({ embeds, batch: 1, prefix: model.kv.nothing, past: cache })
+    cache.append(outputs, rows)
+    found[`logits ${step}`] = floats(logits.slice(), logits.length)
+  }
+  cache.close?.()
+  return found
 }
 
 /** Runs a graph once to warm it up, then for time; the session is released. */
@@ -159,11 +209,13 @@ async function tryGraph(
     const { outputs, seconds } = await timed(await open(), () => expected.feeds, HOPELESS * expected.seconds)
     const off = largestError(expected.outputs, outputs, graph === 'proposal-head')
     if (off <= tolerance) return { seconds, refusal: null }
-    return { seconds: null, refusal: `its numbers are wrong by ${(100 * off).toPrecision(2)} %` }
+    return { seconds: null, refusal: wrongBy(off) }
   } catch (error) {
     return { seconds: null, refusal: reasonOf(error as Error) }
   }
 }
+
+const wrongBy = (error: number): string => `its numbers are wrong by ${(100 * error).toPrecision(2)} %`
 
 /** Outputs outlive their session. */
 function copied(outputs: Record<string, Tensor>): Record<string, Tensor> {

@@ -8,7 +8,7 @@ import { GromaError } from '../errors.ts'
 /** The only file that knows onnxruntime-node. */
 
 export interface Tensor {
-  data: Float32Array | BigInt64Array
+  data: Float32Array | BigInt64Array | Int32Array
   dims: readonly number[]
 }
 
@@ -161,6 +161,17 @@ export function floats(data: Float32Array, ...dims: number[]): Tensor {
 /** Whole numbers, as int64. */
 export function integers(values: readonly number[], ...dims: number[]): Tensor {
   return { data: BigInt64Array.from(values, BigInt), dims }
+}
+
+/** Whole numbers, as int32. */
+export function wholes(values: readonly number[], ...dims: number[]): Tensor {
+  return { data: Int32Array.from(values), dims }
+}
+
+/** A tensor of floats or half floats without any element. */
+export function noPlaces(half: boolean, ...dims: number[]): Tensor {
+  const empty = half ? new OrtTensor('float16', new Uint16Array(), dims) : new OrtTensor(new Float32Array(), dims)
+  return empty as unknown as Tensor
 }
 
 /** The data of a float tensor that a graph must have put out. */

@@ -224,7 +224,7 @@ export function releaseConfig({ vision, llm }: GromaSizes) {
 }
 
 /** The reference's small tokenizer, stretched: words that no text holds fill the vocabulary, added tokens move up. */
-async function writeTokenizer(outDir: string): Promise<void> {
+export async function writeTokenizer(outDir: string): Promise<void> {
   const from = join(referenceDir, 'tokenizer-legacy')
   for (const name of ['special_tokens_map.json', 'tokenizer_config.json', 'preprocessor_config.json'])
     await copyFile(join(from, name), join(outDir, name))

@@ -14,6 +14,7 @@ import { makeTinyModel } from '../builders/tinyModel.ts'
 const graph = (about: Partial<GraphTrial>): GraphTrial => ({
   graph: 'vision-encoder',
   half: false,
+  fused: false,
   seconds: 0.1,
   cpuSeconds: 1,
   refusal: null,
@@ -32,8 +33,8 @@ describe('placement', () => {
       graph({ graph: 'region-head', seconds: null, half: true, refusal: 'its numbers are wrong by 40 %' }),
     )
     expect(placementOf(found)).toEqual({
-      'vision-encoder': { provider: 'webgpu', half: true },
-      'region-head': { provider: 'webgpu', half: false },
+      'vision-encoder': { provider: 'webgpu', half: true, fused: false },
+      'region-head': { provider: 'webgpu', half: false, fused: false },
     })
     expect(Object.keys(placementOf(found, { always: true }))).toEqual([
       'vision-encoder',

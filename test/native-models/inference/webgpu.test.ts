@@ -93,7 +93,9 @@ describe.skipIf(missing !== null)(missing === null ? 'on WebGPU' : `on WebGPU (s
       onStep: () => {},
     })
     expect(trial.refusal).toBeNull()
-    expect(trial.graphs.map(({ refusal }) => refusal).filter((reason) => reason !== null)).toEqual([])
+    // One operator for attention is wrong on some devices, and wants other widths of a head than this model's.
+    const plain = trial.graphs.filter(({ fused }) => !fused)
+    expect(plain.flatMap(({ refusal }) => refusal ?? [])).toEqual([])
     expect(Object.keys(placementOf(trial, { always: true }))).toEqual([...GRAPHS])
   })
 })

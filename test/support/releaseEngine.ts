@@ -1,0 +1,166 @@
+/**
+ * An engine folder of the release's shapes within seconds, for figures of speed where no checkpoint of 14 GB is at hand: the graphs
+ * that `models convert --llm int4 --vision fp32` makes, but for the decoder for long prompts on a CPU, with weights
+ * cut from one stretch of made-up numbers. Run by itself: `node test/support/releaseEngine.ts OUT_DIR [small]`; 7 GB.
+ */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buildGraphs } from '../../native-models/builders/buildGraphs.ts'
+import type { Precision } from '../../native-models/builders/modelFiles.ts'
+import { PartialModel } from '../../native-models/builders/partialModel.ts'
+import { Weights } from '../../native-models/builders/weights.ts'
+import type { Checkpoint } from '../../native-models/checkpoint/checkpoint.ts'
+import { writeManifest } from '../../native-models/checkpoint/manifest.ts'
+import { parseGromaConfig } from '../../native-models/groma/config.ts'
+import { GraphBuilder, type Value, type WeightSource } from '../../native-models/onnx/graphBuilder.ts'
+import { type BlockFormat, blocksPerRow, bytesPerRow, quantizeRows } from '../../native-models/onnx/quantize.ts'
+import { readPixelSettings } from '../../native-models/preprocess/pixels.ts'
+import { type GromaSizes, gromaTensors } from './gromaTensors.ts'
+import type { ReferenceWeights } from './referenceWeights.ts'
+import { releaseConfig, releaseSizes, writeTokenizer } from './releaseCheckpoint.ts'
+
+/** Numbers that all tensors are cut from; a slice of rows (16 MiB) fits in. */
+const POOL_VALUES = 8 << 20
+
+/** Half the release's picture and a seventieth of its weights: to see that everything runs. */
+export const smallSizes: GromaSizes = {
+  ...releaseSizes,
+  vision: { ...releaseSizes.vision, width: 256, layers: 4, mlp: 1024 },
+  llm: { ...releaseSizes.llm, width: 2048, heads: 16, kvHeads: 16, layers: 2, ffn: 2816 },
+  region: { ...releaseSizes.region, width: 256 },
+}
+
+/** @param outDir must not exist yet */
+export async function makeReleaseEngine(
+  outDir: string,
+  { sizes = releaseSizes, precision = { llm: 'int4', vision: 'fp32' } as Precision } = {},
+): Promise<void> {
+  await mkdir(outDir, { recursive: true })
+  const partial = await PartialModel.open(outDir, 'made up')
+  const written = releaseConfig(sizes)
+  const config = parseGromaConfig(written, 'config.json')
+  await partial.part('settings', async () => {
+    await writeTokenizer(outDir)
+    await writeFile(join(outDir, 'config.json'), `${JSON.stringify(written, null, 2)}\n`)
+  })
+  const { imageSize } = await readPixelSettings(outDir)
+  const blocks = new BlockPool()
+  const facts = await buildGraphs({
+    partial,
+    weights: new Weights(poolCheckpoint(gromaTensors(sizes))),
+    config,
+    precision,
+    prefill: false,
+    imageSize,
+    onBytes: () => {},
+    builder: (name, data) => new PooledBuilder(name, data, blocks),
+  })
+  const content = {
+    createdFrom: 'made up',
+    createdAt: new Date().toISOString(),
+    ...precision,
+    config: { groma: config, engine: facts },
+  }
+  await partial.finish()
+  const files = partial.files.map(({ path }) => path).filter((path) => !path.startsWith('.'))
+  await writeManifest(outDir, content, files, { known: partial.files })
+}
+
+/** Blocks of the same rows are rounded once. */
+class BlockPool {
+  readonly #made = new Map<string, ReturnType<typeof quantizeRows>>()
+
+  get(values: Float32Array, width: number, format: BlockFormat): ReturnType<typeof quantizeRows> {
+    const key = [values[0], values.byteOffset, values.length, width, format.bits, format.blockSize].join()
+    const made = this.#made.get(key) ?? quantizeRows(values, width, format)
+    this.#made.set(key, made)
+    return made
+  }
+}
+
+class PooledBuilder extends GraphBuilder {
+  readonly #pool: BlockPool
+
+  constructor(name: string, data: ConstructorParameters<typeof GraphBuilder>[1], pool: BlockPool) {
+    super(name, data)
+    this.#pool = pool
+  }
+
+  override async blocks(
+    path: string,
+    source: WeightSource,
+    format: BlockFormat,
+  ): Promise<{ codes: Value; scales: Value }> {
+    const [rows, width] = source.shape as [number, number]
+    const parts: ReturnType<typeof quantizeRows>[] = []
+    for await (const part of source.parts()) parts.push(this.#pool.get(part, width, format))
+    const perRow = blocksPerRow(width, format)
+    const shape = [rows, perRow, bytesPerRow(width, format) / perRow]
+    const codes = await this.bytes(
+      `${path}/codes`,
+      'uint8',
+      shape,
+      parts.map((part) => part.codes),
+    )
+    const scales = parts.map((part) => part.scales)
+    return { codes, scales: await this.weight(`${path}/scales`, { shape: [rows * perRow], parts: () => scales }) }
+  }
+}
+
+/** A checkpoint that lies nowhere: every tensor is a view of one stretch of numbers, in -scale..scale around its offset. */
+function poolCheckpoint(tensors: ReferenceWeights['tensors']): Checkpoint {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]))
+  const pools = new Map<string, Float32Array>()
+  const poolOf = (scale: number, offset: number): Float32Array => {
+    const key = `${scale} ${offset}`
+    const known = pools.get(key)
+    if (known) return known
+    let state = 7
+    const made = new Float32Array(POOL_VALUES)
+    for (let i = 0; i < made.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0
+      made[i] = (state / 2 ** 31) * scale + offset
+    }
+    pools.set(key, made)
+    return made
+  }
+  const find = (name: string) => {
+    const found = byName.get(name)
+    if (!found) throw new RangeError(`there is no tensor ${name}`)
+    return found
+  }
+  /** `start` decides which of a few places is cut at: tensors differ, and equal slices of blocks are rounded once */
+  const cut = (name: string, count: number): Float32Array => {
+    const { scale, offset } = find(name)
+    const pool = poolOf(scale, offset)
+    if (count <= pool.length / 2) {
+      const places = 4
+      const place = (name.length * 31 + name.charCodeAt(name.length - 8)) % places
+      return pool.subarray((place * pool.length) / 2 / places, (place * pool.length) / 2 / places + count)
+    }
+    const values = new Float32Array(count)
+    for (let done = 0; done < count; done += pool.length) {
+      values.set(pool.subarray(0, Math.min(pool.length, count - done)), done)
+    }
+    return values
+  }
+  const countOf = (shape: readonly number[]) => shape.reduce((product, extent) => product * extent, 1)
+  return {
+    dir: 'made up',
+    config: {},
+    tensors: new Map(tensors.map(({ name, shape }) => [name, { name, shape, dtype: 'F32', file: 'made up' }])),
+    has: (name) => byName.has(name),
+    readFloat32: async (name) => cut(name, countOf(find(name).shape)),
+    readRows: async (name, _start, count) => cut(name, count * countOf(find(name).shape.slice(1))),
+    close: async () => {},
+  }
+}
+
+if (import.meta.main) {
+  const [outDir, size] = process.argv.slice(2)
+  if (!outDir) {
+    console.error('node test/support/releaseEngine.ts OUT_DIR [small]')
+    process.exit(2)
+  }
+  await makeReleaseEngine(outDir, size === 'small' ? { sizes: smallSizes } : {})
+}
