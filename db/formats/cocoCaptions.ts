@@ -44,11 +44,11 @@ export const cocoCaptions: Format = {
     sniff: (probe) => sniffCoco(probe, (sight) => (isCaptions(sight) ? (probe.isFolder ? 0.6 : 0.95) : 0)),
     read: readCaptionsFile,
   },
-  export(source, options) {
+  async export(source, options) {
     const info = { description: source.name, url: '', version: '1.0', contributor: CONTRIBUTOR, note: EXIF_NOTE }
     const images: string[] = []
     let id = 0
-    return exportFile(source, options, {
+    const report = await exportFile(source, options, {
       head: `{"info":${JSON.stringify(info)},\n"licenses":[],\n"annotations":[`,
       image({ item: { image }, fileName, boxes }) {
         const { width, height } = image
@@ -63,5 +63,6 @@ export const cocoCaptions: Format = {
       separator: ',',
       tail: () => `\n],\n"images":[${images.map((row) => `\n${row}`).join(',')}\n]}\n`,
     })
+    return { ...report, annotations: id, categories: 0 }
   },
 }

@@ -253,10 +253,11 @@ export const flickr30k: Format = {
         : 0,
     read,
   },
-  export(source, options) {
+  async export(source, options) {
     let lastId = 0
+    let unnamed = 0
     const lists = new Map<string, string[]>()
-    return exportFolder(source, options, flickr30k, {
+    const report = await exportFolder(source, options, flickr30k, {
       imagesFolder: () => 'Images',
       async image(image, write) {
         const { width, height, id } = image.item.image
@@ -272,6 +273,7 @@ export const flickr30k: Format = {
           if (row.caption !== null && !entities.has(bbox))
             lines.push(entities.phrase(row.caption.replace(/[\r\n]/g, ' '), [bbox]))
         }
+        unnamed += image.boxes.filter(({ bbox }) => !entities.has(bbox)).length
         await write(`Sentences/${stem}.txt`, lines.map((line) => `${line}\n`).join(''))
         const size = `\t<size>\n\t\t<width>${width}</width>\n\t\t<height>${height}</height>\n\t\t<depth>3</depth>\n\t</size>\n`
         await write(
@@ -283,5 +285,9 @@ export const flickr30k: Format = {
         for (const [subset, stems] of lists) await write(`${subset}.txt`, stems.map((stem) => `${stem}\n`).join(''))
       },
     })
+    if (unnamed === 0) return report
+    const said = unnamed === 1 ? '1 box is' : `${unnamed} boxes are`
+    const note = `${said} not in it: neither a caption nor a sentence says what to call ${unnamed === 1 ? 'it' : 'them'}.`
+    return { ...report, annotations: report.annotations - unnamed, notes: [...report.notes, note] }
   },
 }

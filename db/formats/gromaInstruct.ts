@@ -181,8 +181,10 @@ export const gromaInstruct: Format = {
       }),
     read,
   },
-  export(source, options) {
-    return exportFile(source, options, {
+  async export(source, options) {
+    let silent = 0
+    let boxCount = 0
+    const report = await exportFile(source, options, {
       head: '[',
       image(image) {
         const { width, height, id } = image.item.image
@@ -191,11 +193,19 @@ export const gromaInstruct: Format = {
         const captions = conversation.length === 0 ? captionsAnswer(image) : null
         if (captions !== null) conversation = [{ value: DESCRIBE }, answer(captions, boxes)]
         // its reader needs a talk, and at least one box that it names
-        if (!conversation.some(({ box_inds }) => Array.isArray(box_inds) && box_inds.length > 0)) return ''
+        if (!conversation.some(({ box_inds }) => Array.isArray(box_inds) && box_inds.length > 0)) {
+          silent++
+          return ''
+        }
+        boxCount += boxes.list.length
         return `\n${JSON.stringify({ file_name: image.fileName, width, height, boxes: boxes.list, conversation })}`
       },
       separator: ',',
       tail: () => '\n]\n',
     })
+    const left = silent === 1 ? '1 image is' : `${silent} images are`
+    const note = `${left} not in it: nothing that names a box is said of ${silent === 1 ? 'it' : 'them'}.`
+    const notes = silent === 0 ? report.notes : [...report.notes, note]
+    return { ...report, images: report.images - silent, annotations: boxCount, notes }
   },
 }

@@ -135,11 +135,12 @@ export const yolo: Format = {
     },
     read,
   },
-  export(source, options) {
+  async export(source, options) {
     const subsets = new Set<string>()
+    const notes: string[] = []
     let nameless = false
     const object = objectNumber(source)
-    return exportFolder(source, options, yolo, {
+    const report = await exportFolder(source, options, yolo, {
       imagesFolder: ({ subset }) => `images/${subset ?? 'train'}`,
       async image({ item, fileName, boxes }, write) {
         const { width, height } = item.image
@@ -157,6 +158,10 @@ export const yolo: Format = {
         if (nameless && object > names.length) names.push('object')
         const has = (subset: string): string => `images/${subset}`
         const [first = 'train'] = subsets
+        if (subsets.size === 1)
+          notes.push(
+            `There is one part only: data.yaml names ${first} to train on and to measure with. A split makes two.`,
+          )
         // no `path`: ultralytics takes the folder of the file then, and the folder it was started in for "."
         const data = {
           train: has(subsets.has('train') ? 'train' : first),
@@ -168,5 +173,6 @@ export const yolo: Format = {
         await write('data.yaml', writeYaml(data))
       },
     })
+    return { ...report, notes: [...report.notes, ...notes] }
   },
 }

@@ -134,6 +134,7 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
       }
     }
   })
+  judge.readAll = true
   if (counter === null) {
     const again = new Counter(judge)
     await read(source, request, run, 'Checking', (item) => {
@@ -200,8 +201,12 @@ function replaceable(store: ProjectStore, counter: Counter): Annotation[] {
   )
 }
 
-function refusalOf({ images, problems, conflicts }: ImportPlan, { choices, path }: ImportRequest): string | null {
-  const file = basename(path)
+/** What people call the import's source. */
+const nameOf = ({ path, name }: ImportRequest): string => name ?? basename(path)
+
+function refusalOf({ images, problems, conflicts }: ImportPlan, request: ImportRequest): string | null {
+  const { choices } = request
+  const file = nameOf(request)
   const [first] = problems.first
   if (problems.count > 0 && !choices.skipBad && first !== undefined) {
     return `${plural(problems.count, 'row', 'rows')} of ${file} cannot be taken, e.g. ${first.where}: ${first.reason}`
@@ -252,9 +257,9 @@ export async function runImport(
   const states = changedStates(store, looked.states)
   if (plan.annotations.toAdd + plan.messages.toAdd + plan.images.added === 0 && !creates && states.length === 0)
     return { plan, revision: null }
-  const label = `Import ${basename(request.path)}`
+  const label = `Import ${nameOf(request)}`
   const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, run, looked, states, add))
-  if (NUMBERED.has(request.format)) store.noteImportedFile(looked.source.path)
+  if (NUMBERED.has(request.format) && request.name === undefined) store.noteImportedFile(looked.source.path)
   return { plan, revision }
 }
 
@@ -323,7 +328,7 @@ async function write(
   })
   flush()
   if (written.annotations !== plan.annotations.toAdd || written.messages !== plan.messages.toAdd) {
-    throw new DbError('STALE', `${request.path} changed while it was read. Nothing was imported.`)
+    throw new DbError('STALE', `${nameOf(request)} changed while it was read. Nothing was imported.`)
   }
   if (request.choices.conflicts === 'replace') {
     const annotations = replaceable(store, counter).map((before) => ({ before, after: null }))

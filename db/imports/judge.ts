@@ -40,6 +40,8 @@ export class Judge {
   readonly #categories: CategoryMapper
   readonly #categoryIds: ReadonlyMap<string, number>
   readonly #messages = new Map<number, Message[]>()
+  /** The whole file was read once: a class that is not known now is not in it. */
+  readAll = false
 
   constructor(store: ProjectStore, request: ImportRequest, images: ImageTable, categories: CategoryMapper) {
     this.#store = store
@@ -72,7 +74,7 @@ export class Judge {
     if ((item.caption?.length ?? 0) > MAX_CAPTION) return bad(`the caption has more than ${MAX_CAPTION} letters`)
     if (image.worked) {
       if (item.categoryKey !== null && this.#categories.nameFor(item.categoryKey) === undefined)
-        return { kind: 'later' }
+        return this.readAll ? bad(`names class ${item.categoryKey}, which is not in the file`) : { kind: 'later' }
       const categoryId = this.#categoryId(item.categoryKey)
       const id = categoryId === undefined ? null : this.#images.sameBox(image, placed.bbox, categoryId, item)
       if (id !== null) return { kind: 'there', id }

@@ -43,6 +43,8 @@ export const DEFAULT_CHOICES: ImportChoices = {
 export interface ImportRequest {
   /** Absolute path of a file or folder. */
   path: string
+  /** What it is called where its path says nothing to people: the zip that it was unpacked from. */
+  name?: string
   format: FormatName
   choices: ImportChoices
 }

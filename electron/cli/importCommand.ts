@@ -1,12 +1,13 @@
 /** `import`: files of other programs into a project, all or nothing, with a report. */
-import { existsSync, rmSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 
 import { FormatName, type ImportPlan, type Input } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
 import { type Context, withServices } from './context.ts'
-import { openProject, scan } from './openProject.ts'
+import { openProject, projectPath, scan } from './openProject.ts'
 
 type Choice = { action: 'merge' | 'create' | 'skip'; into?: string }
 
@@ -86,24 +87,45 @@ Examples:
     )
 }
 
+/** What an import would do; a project that was made for this alone is gone afterwards. */
+async function tryOut({ services, progress, signal }: Context, input: Input<'transfer.import'>, trial: string | null) {
+  try {
+    return await services.client.run('transfer.preview', input, { onProgress: (at) => progress.show(at), signal })
+  } finally {
+    if (trial !== null) {
+      await services.client.call('project.close', {})
+      rmSync(trial, { recursive: true, force: true })
+    }
+  }
+}
+
+/** Which options would let a refused import go ahead. */
+function hint(
+  { problems, images, conflicts }: ImportPlan,
+  { skipBad, missing, conflicts: choice, copyImages }: ImportOptions,
+): string {
+  if (problems.count > 0 && !skipBad) return ' --skip-bad leaves bad rows out.'
+  if (images.missing > 0 && missing === 'refuse' && !skipBad)
+    return ` ${copyImages ? '' : '--images DIR or --copy-images brings them, '}--missing skip leaves them out, --missing add notes them as missing.`
+  if (conflicts.images > 0 && choice === 'ask') return ' --conflicts add, skip or replace.'
+  return ''
+}
+
 const numbersOf = (instances: string): string => (instances === 'project' ? instances : resolve(instances))
 
 async function importInto(context: Context, path: string, options: ImportOptions): Promise<void> {
   const { services, progress, signal } = context
   const { client } = services
-  const made = !existsSync(resolve(options.project))
+  const project = projectPath(options.project)
+  const made = !existsSync(project)
+  const trial = made && options.dryRun === true ? mkdtempSync(join(tmpdir(), 'gromatic-trial-')) : null
   if (made) {
-    if (options.images === undefined) {
-      throw new AppError(
-        'NOT_FOUND',
-        `There is no project ${resolve(options.project)}. Give --images to make it over a folder.`,
-      )
-    }
-    if (options.dryRun)
-      throw new AppError('NOT_FOUND', `There is no project ${resolve(options.project)}: a dry run makes none.`)
-    await client.call('project.create', { path: resolve(options.project), imagesDir: resolve(options.images) })
+    if (options.images === undefined)
+      throw new AppError('NOT_FOUND', `There is no project ${project}. Give --images to make it over a folder.`)
+    const at = trial === null ? project : join(trial, basename(project))
+    await client.call('project.create', { path: at, imagesDir: resolve(options.images) })
     await scan(context)
-  } else await openProject(context, options.project)
+  } else await openProject(context, project)
 
   const input: Input<'transfer.import'> = {
     path: resolve(path),
@@ -119,27 +141,30 @@ async function importInto(context: Context, path: string, options: ImportOptions
     ...(options.instances === undefined ? {} : { instances: numbersOf(options.instances) }),
   }
   const run = { onProgress: (at: { done: number; total: number | null; note: string }) => progress.show(at), signal }
-  const plan = options.dryRun === true ? await client.run('transfer.preview', input, run) : null
+  const plan = options.dryRun === true ? await tryOut(context, input, trial) : null
   if (plan !== null) {
     tell(context, plan)
-    context.print(
-      { plan, seq: null, copied: 0 },
-      `${summary(plan)}${plan.refusal === null ? ' Nothing was written.' : `\nIt would be refused: ${plan.refusal}.`}`,
-    )
+    const outcome =
+      plan.refusal === null ? ' Nothing was written.' : `\nIt would be refused: ${plan.refusal}.${hint(plan, options)}`
+    context.print({ plan, seq: null, copied: 0 }, `${summary(plan)}${outcome}`)
     return
   }
   const result = await client.run('transfer.import', input, run).catch(async (error: unknown) => {
     // a refusal comes with its rows
     if ((error as { code?: string }).code === 'INVALID_INPUT' && !signal.aborted) {
       await client.run('transfer.preview', input, { signal }).then(
-        (refused) => tell(context, refused),
+        (refused) => {
+          tell(context, refused)
+          const advice = hint(refused, options)
+          if (advice !== '') progress.note(advice.trim())
+        },
         () => undefined,
       )
     }
     if (made) {
       // nothing was imported, so there is no project either
       await client.call('project.close', {})
-      rmSync(resolve(options.project), { force: true })
+      rmSync(project, { force: true })
     }
     throw error
   })
@@ -154,8 +179,10 @@ function tell({ progress }: Context, { problems, notes, conflicts }: ImportPlan)
   if (problems.count > problems.first.length) progress.note(`… and ${problems.count - problems.first.length} more.`)
   for (const note of notes) progress.note(note)
   if (conflicts.images > 0) {
+    const have = conflicts.images === 1 ? '1 image has' : `${conflicts.images} images have`
+    const more = conflicts.images > 5 ? ', …' : ''
     progress.note(
-      `${conflicts.images} images have regions already (${conflicts.humanAnnotations} by people; these stay): ${conflicts.examples.slice(0, 5).join(', ')}`,
+      `${have} regions already (${conflicts.humanAnnotations} by people; these stay): ${conflicts.examples.slice(0, 5).join(', ')}${more}`,
     )
   }
 }

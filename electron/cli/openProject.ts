@@ -1,10 +1,19 @@
 /** A project for a command, and what lies in its folder. */
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Context } from './context.ts'
 
+const PROJECT_EXTENSION = '.gromatic'
+
+/** The project's file, whether its ending was written or not. */
+export function projectPath(file: string): string {
+  const path = resolve(file)
+  return existsSync(path) || path.endsWith(PROJECT_EXTENSION) ? path : path + PROJECT_EXTENSION
+}
+
 /** Opens a project for a command; nothing else is started. */
 export async function openProject({ services }: Context, file: string): Promise<void> {
-  await services.client.call('project.open', { path: resolve(file) })
+  await services.client.call('project.open', { path: projectPath(file) })
 }
 
 /** Reads the project's folder; files that are skipped are named on stderr with the reason. */

@@ -1,5 +1,5 @@
 /** In and out: the record of the work as files of other programs. */
-import { isAbsolute, join, resolve } from 'node:path'
+import { basename, isAbsolute, join, resolve } from 'node:path'
 import { exportProject } from '../../db/exports/exportProject.ts'
 import { isOwnExport as isOwnFile } from '../../db/formats/coco.ts'
 import { isOwnFolder } from '../../db/formats/output.ts'
@@ -34,10 +34,10 @@ const absolute = (session: ProjectSession, path: string): string =>
   isAbsolute(path) ? path : resolve(session.store().path, '..', path)
 
 /** What a file or folder looks most like. @throws INVALID_INPUT when it looks like nothing we know */
-function guess(path: string): FormatName {
+function guess(path: string, name: string): FormatName {
   const [best] = sniff(path)
   if (best === undefined)
-    throw new AppError('INVALID_INPUT', `${path} is in no format that is known here. "formats" lists them.`)
+    throw new AppError('INVALID_INPUT', `${name} is in no format that is known here. "formats" lists them.`)
   return best.format
 }
 
@@ -52,10 +52,12 @@ async function withRequest<T>(
   const path = absolute(session, given)
   const numbered = instances === undefined || instances === 'project' ? instances : absolute(session, instances)
   const choices = { match, missingImages, conflicts, categories, skipBad, status, instances: numbered }
-  const over = (found: string): Promise<T> =>
-    use({ path: found, format: format === 'auto' ? guess(found) : format, choices })
-  if (!isZip(path)) return over(path)
-  return withUnzipped(path, { signal, onProgress: progress }, async (folder) => over(onlyFile(folder)))
+  const formatOf = (found: string): FormatName => (format === 'auto' ? guess(found, basename(path)) : format)
+  if (!isZip(path)) return use({ path, format: formatOf(path), choices })
+  return withUnzipped(path, { signal, onProgress: progress }, async (folder) => {
+    const found = onlyFile(folder)
+    return use({ path: found, name: basename(path), format: formatOf(found), choices })
+  })
 }
 
 /** A zip of a single file is that file. */

@@ -47,6 +47,13 @@ function bytesBelow(path: string): Record<string, string> {
   )
 }
 
+/** What an export of the sample says of itself. */
+const NOTES: Partial<Record<FormatName, unknown[]>> = {
+  yolo: [expect.stringContaining('one part only')],
+  flickr30k: [expect.stringMatching(/^1 box is not in it/)],
+  'groma-instruct': [expect.stringMatching(/^1 image is not in it/)],
+}
+
 test.each(FORMAT_NAMES)('%s: out, recognised, in again, and out the same', async (format) => {
   const folder = tempFolder(true)
   const loss = LOSSES[format]
@@ -54,7 +61,7 @@ test.each(FORMAT_NAMES)('%s: out, recognised, in again, and out the same', async
   const { extension, shape } = formats[format]
   const path = join(folder, `out${shape === 'folder' ? '' : extension}`)
   const report = await exportAs(store, format, path)
-  expect(report.notes).toEqual([])
+  expect(report.notes).toEqual(NOTES[format] ?? [])
   expect(sniff(path)[0]?.format).toBe(format)
 
   const again = newProject(folder, 'two', {
