@@ -5,7 +5,7 @@ import { ExternalDataWriter } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
-import { type LlmFormats, llmFormats, PREFILL_FORMATS } from './llmFormats.ts'
+import { type LlmFormats, llmFormats, prefillFormats } from './llmFormats.ts'
 import {
   ALL_STATES_FILE,
   type AnyGraphName,
@@ -47,9 +47,10 @@ export interface Job {
 export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts> {
   const job: Job = { ...input, side: input.imageSize / input.config.vision.patchSize }
   const facts = await job.partial.part('vision', () => buildVisionGraphs(job))
-  const formats = llmFormats(job.precision.llm, job.config.llm.hiddenSize)
+  const formats = llmFormats(job.precision.llm, job.config.llm)
   await job.partial.part('decoder', () => writeDecoder(job, 'decoder', formats))
-  if (job.prefill) await job.partial.part(PREFILL_GRAPH, () => writeDecoder(job, PREFILL_GRAPH, PREFILL_FORMATS))
+  if (job.prefill)
+    await job.partial.part(PREFILL_GRAPH, () => writeDecoder(job, PREFILL_GRAPH, prefillFormats(formats)))
   await job.partial.part('token-embeddings', () => writeEmbeddings(job))
   return facts
 }

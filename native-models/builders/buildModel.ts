@@ -82,7 +82,7 @@ async function writeModel(
   { onProgress, signal }: ConvertOptions,
 ): Promise<void> {
   const { checkpoint, config, precision, prefill, partial } = model
-  const total = engineBytes(checkpoint, precision.llm, config.llm.hiddenSize, prefill)
+  const total = engineBytes(checkpoint, precision.llm, config.llm, prefill)
   let written = partial.files.reduce((sum, { bytes }) => sum + bytes, 0)
   await requireRoom(dirname(partial.folder), total - written)
   const onBytes = (step: string, bytes: number) => {
@@ -178,8 +178,13 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
 }
 
 /** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */
-function engineBytes(checkpoint: Checkpoint, llm: Precision['llm'], hiddenSize: number, prefill: boolean): number {
-  const formats = llmFormats(llm, hiddenSize)
+function engineBytes(
+  checkpoint: Checkpoint,
+  llm: Precision['llm'],
+  sizes: GromaConfig['llm'],
+  prefill: boolean,
+): number {
+  const formats = llmFormats(llm, sizes)
   let bytes = 0
   for (const { name, shape } of checkpoint.tensors.values()) {
     const [rows = 1, width = 1] = shape

@@ -4,6 +4,7 @@ import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
 import { linearIn } from '../onnx/linearFormats.ts'
 import {
   add,
+  cast,
   concat,
   gather,
   matMul,
@@ -16,7 +17,7 @@ import {
   transpose,
   unsqueeze,
 } from '../onnx/ops.ts'
-import type { LlmFormats } from './llmFormats.ts'
+import type { LlmFormats, PromptFormat } from './llmFormats.ts'
 import type { Weights } from './weights.ts'
 
 type Llm = GromaConfig['llm']
@@ -25,6 +26,12 @@ type Llm = GromaConfig['llm']
 export interface LayerCache {
   key: Value
   value: Value
+}
+
+/** The same of the prompt, [G, 1, P, d]; in 8 bits with what each token's are to be multiplied by, [G, 1, 1, P]. */
+interface LayerPrompt extends LayerCache {
+  keyScale?: Value
+  valueScale?: Value
 }
 
 export interface DecoderOutputs {
@@ -73,7 +80,8 @@ interface Run {
  *  inputs_embeds [B, T, H] -> layer .. -> rows `last_rows` of the flattened [B T, H] -> RMSNorm -> lm_head | extra_lm_head
  * ```
  * Inputs beside `inputs_embeds`: `position_ids` [B, T], `attention_bias` [1, 1, T, P + C + T], `last_rows` [R] (any rows);
- * per layer `prefix_key.i` and `prefix_value.i` [G, 1, P, d], shared by the whole batch, and `past_key.i` and
+ * per layer `prefix_key.i` and `prefix_value.i` [G, 1, P, d] (in 8 bits with `prefix_key_scale.i` and `prefix_value_scale.i`
+ * [G, 1, 1, P]), shared by the whole batch, and `past_key.i` and
  * `past_value.i` [G, B, C, d]. P and C are at least 1: mask what is not there.
  *
  * Heads come before sequences, so that the rows of all sequences lie below each other for the prefix: its keys and values
@@ -96,10 +104,7 @@ export async function buildDecoder(
   const lastRows = g.input('last_rows', 'int64', ['R'])
   const groups = llm.kvHeadCount
   const earlier = Array.from({ length: llm.layerCount }, (_, layer) => ({
-    prefix: {
-      key: g.input(`prefix_key.${layer}`, 'float32', [groups, 1, 'P', llm.headSize]),
-      value: g.input(`prefix_value.${layer}`, 'float32', [groups, 1, 'P', llm.headSize]),
-    },
+    prefix: promptInputs(g, llm, formats.prompt, layer),
     past: {
       key: g.input(`past_key.${layer}`, 'float32', [groups, 'B', 'C', llm.headSize]),
       value: g.input(`past_value.${layer}`, 'float32', [groups, 'B', 'C', llm.headSize]),
@@ -181,6 +186,18 @@ export async function buildDecoder(
   return { logits: await linearIn(formats.head, g, `${at}/lm_head`, normed, head), present }
 }
 
+function promptInputs(
+  g: GraphBuilder,
+  { kvHeadCount, headSize }: Llm,
+  format: PromptFormat,
+  layer: number,
+): LayerPrompt {
+  const numbers = (kind: string) => g.input(`prefix_${kind}.${layer}`, format, [kvHeadCount, 1, 'P', headSize])
+  const scale = (kind: string) => g.input(`prefix_${kind}_scale.${layer}`, 'float32', [kvHeadCount, 1, 1, 'P'])
+  const floats: LayerPrompt = { key: numbers('key'), value: numbers('value') }
+  return format === 'float32' ? floats : { ...floats, keyScale: scale('key'), valueScale: scale('value') }
+}
+
 /** The residual stream, and what the last sublayer adds to it. */
 interface Stream {
   x: Value
@@ -239,7 +256,7 @@ async function selfAttention(
   normed: Value,
   weights: Weights,
   run: Run,
-  [prefix, past]: readonly [LayerCache, LayerCache],
+  [prefix, past]: readonly [LayerPrompt, LayerCache],
 ): Promise<{ output: Value; present: LayerCache }> {
   const { headCount: heads, kvHeadCount: groups, headSize, hiddenSize } = run.llm
   const own = weights.at('self_attn')
@@ -271,17 +288,13 @@ async function selfAttention(
   }))
   const transposed = (name: string, x: Value, rank: number) =>
     transpose(g, `${at}/attn/${name}`, x, ...(rank === 5 ? [0, 1, 2, 4, 3] : [0, 1, 3, 2]))
+  const asFloats = (name: string, x: Value) =>
+    run.formats.prompt === 'float32' ? x : cast(g, `${at}/attn/${name}`, x, 'float32')
+  const scaled = (name: string, x: Value, scale?: Value) => (scale ? mul(g, `${at}/attn/${name}`, x, scale) : x)
+  const flat = reshape(g, `${at}/attn/asked`, q, groups, 1, -1, headSize) // [G, 1, h/G B T, d]
+  const ofPrompt = matMul(g, `${at}/attn/scores.0`, flat, transposed('key.0', asFloats('key.0', prefix.key), 4))
   const scores = [
-    shaped(
-      'scores.0',
-      matMul(
-        g,
-        `${at}/attn/scores.0`,
-        reshape(g, `${at}/attn/asked`, q, groups, 1, -1, headSize), // [G, 1, h/G B T, d]
-        transposed('key.0', prefix.key, 4),
-      ),
-      run.perGroup,
-    ),
+    shaped('scores.0', scaled('scores.0', ofPrompt, prefix.keyScale), run.perGroup),
     ...parts.map(({ key }, i) =>
       matMul(g, `${at}/attn/scores.${i + 1}`, asked, transposed(`key.${i + 1}`, key, grouped ? 5 : 4)),
     ),
@@ -291,9 +304,10 @@ async function selfAttention(
     attributes: { axis: int(-1) },
     outputCount: scores.length,
   })
-  const rowsOfPrefix = shaped('shares.0', shares[0]!, run.prefixRows) // [G, 1, h/G B T, P]
+  const promptShares = scaled('shares.0', shaped('shares.0', shares[0]!, run.prefixRows), prefix.valueScale) // [G, 1, h/G B T, P]
+  const promptMix = matMul(g, `${at}/attn/mix.0`, promptShares, asFloats('value.0', prefix.value))
   const mixes = [
-    shaped('mix.0', matMul(g, `${at}/attn/mix.0`, rowsOfPrefix, prefix.value), run.perGroup),
+    shaped('mix.0', promptMix, run.perGroup),
     ...parts.map(({ value }, i) => matMul(g, `${at}/attn/mix.${i + 1}`, shares[i + 1]!, value)),
   ]
   const mixed = g.node('Sum', `${at}/attn/mix`, mixes) // [.., T, d]

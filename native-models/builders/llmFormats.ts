@@ -1,6 +1,13 @@
+import type { GromaConfig } from '../groma/config.ts'
 import type { AnyLinearFormat } from '../onnx/linearFormats.ts'
 import type { LinearFormat } from '../onnx/ops.ts'
 import type { Precision } from './modelFiles.ts'
+
+/**
+ * How keys and values of a prompt are kept: as they were computed, or in 8 bits with a scale for each token and head: a
+ * quarter of the memory, and no slower, since what is saved in reading pays for making floats of them.
+ */
+export type PromptFormat = 'float32' | 'int8'
 
 /** How the parts of the language model are kept. */
 export interface LlmFormats<Format = AnyLinearFormat> {
@@ -12,13 +19,15 @@ export interface LlmFormats<Format = AnyLinearFormat> {
   layers: Format
   /** the matrix that gives the logits */
   head: Format
+  prompt: PromptFormat
 }
 
-const all = <Format>(format: Format): LlmFormats<Format> => ({
+const all = <Format>(format: Format, prompt: PromptFormat): LlmFormats<Format> => ({
   qkv: format,
   output: format,
   layers: format,
   head: format,
+  prompt,
 })
 
 /** Width of the language model from which on speed hangs on the bytes of its weights: the release has 4096. */
@@ -30,16 +39,21 @@ const WIDE = 2048
  * only gate, up and down have 4, in short blocks (README, Precision). Wide models take blocks of 128, the
  * usual size for language models of billions of weights (AWQ, arXiv 2306.00978; GPTQ, arXiv 2210.17323).
  */
-export function llmFormats(llm: Precision['llm'], hiddenSize: number): LlmFormats<LinearFormat> {
+export function llmFormats(
+  llm: Precision['llm'],
+  { hiddenSize, headSize }: Pick<GromaConfig['llm'], 'hiddenSize' | 'headSize'>,
+): LlmFormats<LinearFormat> {
+  // blocks are of 16 values or a multiple
+  const prompt: PromptFormat = headSize % 16 === 0 ? 'int8' : 'float32'
   switch (llm) {
     case 'fp32':
     case 'fp16':
-      return all<LinearFormat>(llm)
+      return all<LinearFormat>(llm, 'float32')
     case 'int8':
-      return all<LinearFormat>({ bits: 8, blockSize: 128 })
+      return all<LinearFormat>({ bits: 8, blockSize: 128 }, prompt)
     case 'int4':
-      if (hiddenSize >= WIDE) return all<LinearFormat>({ bits: 4, blockSize: 128 })
-      return { ...all<LinearFormat>({ bits: 8, blockSize: 128 }), layers: { bits: 4, blockSize: 32 } }
+      if (hiddenSize >= WIDE) return all<LinearFormat>({ bits: 4, blockSize: 128 }, prompt)
+      return { ...all<LinearFormat>({ bits: 8, blockSize: 128 }, prompt), layers: { bits: 4, blockSize: 32 } }
     default:
       return llm satisfies never
   }
@@ -51,10 +65,10 @@ export function wantsPrefillGraph(llm: Precision['llm'], hiddenSize: number): bo
 }
 
 /** The graph for long prompts: twice as fast as 4 bits from some 64 rows on, slower below (README, Prefill). */
-export const PREFILL_FORMATS: LlmFormats = {
-  ...all<AnyLinearFormat>('int8-rows'),
+export const prefillFormats = ({ prompt }: LlmFormats): LlmFormats => ({
+  ...all<AnyLinearFormat>('int8-rows', prompt),
   head: { bits: 8, blockSize: 128 }, // of one row
-}
+})
 
 /** The format of one of the checkpoint's tensors; null for what is no matrix of the language model. */
 export function formatOfTensor(name: string, formats: LlmFormats<LinearFormat>): LinearFormat | null {

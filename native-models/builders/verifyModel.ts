@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type EngineManifest, readManifest, verifyManifest } from '../checkpoint/manifest.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { type Dimension, decodeOutline, ELEMENT_BYTES, type ModelOutline } from '../onnx/proto.ts'
+import { llmFormats, type PromptFormat } from './llmFormats.ts'
 import {
   ALL_STATES_FILE,
   CONFIG_FILE,
@@ -11,6 +12,7 @@ import {
   GRAPHS,
   GraphFacts,
   graphFile,
+  LLM_PRECISIONS,
   PREFILL_GRAPH,
 } from './modelFiles.ts'
 
@@ -64,7 +66,7 @@ async function verifyGraphs(dir: string, manifest: EngineManifest): Promise<Mode
       problems.push({ path, message: `${path}: ${(error as Error).message}` })
     }
   }
-  const expected = expectedShapes(config, facts.data)
+  const expected = expectedShapes(config, facts.data, promptFormat(manifest, config.llm))
   for (const name of GRAPHS) await check(graphFile(name), dataFile(name), expected[name] ?? {})
   await check(ALL_STATES_FILE, dataFile('vision-encoder'), expected['vision-encoder'] ?? {})
   if (sizeOf.has(graphFile(PREFILL_GRAPH))) {
@@ -78,12 +80,19 @@ async function verifyGraphs(dir: string, manifest: EngineManifest): Promise<Mode
   return problems
 }
 
+/** How the decoder of a model reads its prompt. */
+export function promptFormat({ llm }: Pick<EngineManifest, 'llm'>, sizes: GromaConfig['llm']): PromptFormat {
+  const known = LLM_PRECISIONS.find((name) => name === llm)
+  return known ? llmFormats(known, sizes).prompt : 'float32'
+}
+
 type ExpectedShapes = Record<string, readonly Dimension[]>
 
 /** Inputs and outputs that show whether a graph belongs to a configuration. */
 function expectedShapes(
   { vision, detector, llm, vocabSize }: GromaConfig,
   { imageSize, side, hiddenStates }: GraphFacts,
+  prompt: PromptFormat,
 ): Partial<Record<(typeof GRAPHS)[number], ExpectedShapes>> {
   const state = [1 + side * side, vision.hiddenSize]
   const layers = Array.from({ length: llm.layerCount }, (_, layer) => layer)
@@ -99,6 +108,7 @@ function expectedShapes(
     decoder: {
       inputs_embeds: ['B', 'T', llm.hiddenSize],
       logits: ['R', vocabSize],
+      ...(prompt === 'int8' ? { 'prefix_key_scale.0': [llm.kvHeadCount, 1, 1, 'P'] } : {}),
       ...Object.fromEntries(layers.map((i) => [`present_key.${i}`, [llm.kvHeadCount, 'B', 'T', llm.headSize]])),
     },
   }

@@ -1,7 +1,8 @@
 import { GromaError } from '../errors.ts'
 import type { GromaConfig } from '../groma/config.ts'
 import type { EmbeddingTable } from './embeddingTable.ts'
-import { HostKv, type KvCache, type KvSegment, type KvStore, placesOf } from './kvCache.ts'
+import { HostKv } from './hostKv.ts'
+import { type KvCache, type KvSegment, type KvStore, placesOf } from './kvCache.ts'
 import { type Feeds, floats, floatsOf, type GraphSession, integers, type Tensor } from './session.ts'
 
 /** Added to a score, it leaves nothing of it after the softmax. */
@@ -120,9 +121,15 @@ export class LanguageModel {
     for (let row = 0; row < embeds.length / hiddenSize; row += PROMPT_ROWS) {
       await between(row)
       const part = embeds.subarray(row * hiddenSize, (row + PROMPT_ROWS) * hiddenSize)
-      const { outputs } = await this.forward({ embeds: part, batch: 1, prefix: this.kv.nothing, past: cache, exact })
+      const { outputs } = await this.forward({ embeds: part, batch: 1, ...this.before(cache), exact })
       cache.append(outputs, part.length / hiddenSize)
     }
+  }
+
+  /** What a cache that is being filled with a prompt gives its next run to look at. */
+  before(cache: KvCache): Pick<ForwardInput, 'prefix' | 'past'> {
+    const prefix = cache.asPrefix?.()
+    return prefix ? { prefix, past: null } : { prefix: this.kv.nothing, past: cache }
   }
 
   /** Keys and values of one sequence that goes on after `before`; the result holds both. */

@@ -10,7 +10,7 @@ import {
   graphFile,
   PREFILL_GRAPH,
 } from '../builders/modelFiles.ts'
-import { verifyModel } from '../builders/verifyModel.ts'
+import { promptFormat, verifyModel } from '../builders/verifyModel.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
@@ -19,6 +19,7 @@ import { type GromaTokenizer, loadTokenizer } from '../preprocess/tokenizer.ts'
 import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
 import { nextTurn } from './generate.ts'
+import { HostKv } from './hostKv.ts'
 import { LanguageModel } from './languageModel.ts'
 import { DeferredSession, type GraphSource, openDecoderOnDevice, openGraph, openOnCpu } from './openGraph.ts'
 import type { Placement } from './placement.ts'
@@ -127,7 +128,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
       graphs,
       allStates: () => allStates.ready(),
       language: new LanguageModel(onDevice?.session ?? decoder, table, config.llm, {
-        kv: onDevice?.kv,
+        kv: onDevice?.kv ?? new HostKv(config.llm, promptFormat(manifest, config.llm)),
         prefill: prefill ?? undefined,
       }),
       openRest: async (stop) => {

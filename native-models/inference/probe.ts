@@ -8,6 +8,7 @@ import { encodeModel } from '../onnx/proto.ts'
 import { headSizesOf, RUNS_IN_HALF, withExactBlocks } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
 import { generate } from './generate.ts'
+import { HostKv } from './hostKv.ts'
 import { LanguageModel } from './languageModel.ts'
 import { type DeviceSource, openLanguageOnDevice, openOnDevice } from './openGraph.ts'
 import { formOf, type GraphTrial, MARGIN, type Place, type ProviderTrial } from './placement.ts'
@@ -157,7 +158,9 @@ async function logitsOnCpu(
   const model = encodeModel(withExactBlocks(decodeModel(await readFile(path))))
   const session = await GraphSession.open(path, threads, { model })
   try {
-    return await logitsOf(new LanguageModel(session, table, config))
+    const rounded = session.inputs.some(({ name }) => name === 'prefix_key_scale.0')
+    const kv = new HostKv(config, rounded ? 'int8' : 'float32')
+    return await logitsOf(new LanguageModel(session, table, config, { kv }))
   } finally {
     await session.release()
   }
@@ -166,7 +169,7 @@ async function logitsOnCpu(
 async function logitsOf(model: LanguageModel): Promise<Record<string, Tensor>> {
   const { hiddenSize } = model.config
   const found: Record<string, Tensor> = {}
-  const cache = model.kv.cache(1, COMPARED.prompt + COMPARED.more)
+  const cache = model.kv.cache(1)
   for (let step = 0; step <= COMPARED.more; step++) {
     const rows = step === 0 ? COMPARED.prompt : 1
     const embeds = noise(rows * hiddenSize, step + 5)

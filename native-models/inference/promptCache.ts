@@ -145,7 +145,7 @@ export class PromptCache {
     const total = rowsOf(pieces)
     const known = rowsOf(pieces.slice(0, base?.pieces ?? 0))
     const expected = total + QUESTION_ROWS
-    const cache = base ? kv.cacheFrom(base.segment, known, expected) : kv.cache(1, expected)
+    const cache = kv.cacheFrom(base?.segment ?? kv.nothing, known, expected)
     const between = async (row: number) => {
       try {
         await nextTurn(signal)

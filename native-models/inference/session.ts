@@ -8,7 +8,7 @@ import { GromaError } from '../errors.ts'
 /** The only file that knows onnxruntime-node. */
 
 export interface Tensor {
-  data: Float32Array | BigInt64Array | Int32Array
+  data: Float32Array | BigInt64Array | Int32Array | Int8Array
   dims: readonly number[]
 }
 

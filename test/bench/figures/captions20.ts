@@ -1,5 +1,5 @@
 import { type BoxCxcywh, boxCxcywh } from '../../../native-models/geometry/boxes.ts'
-import { GromaEngine } from '../../../native-models/inference/engine.ts'
+import { openAsApplication } from '../engine.ts'
 import { type Figure, measured, type Row } from '../figure.ts'
 import { interleaved, seconds } from '../measure.ts'
 import { precisionText, releaseOrDemoModel } from '../models.ts'
@@ -24,7 +24,7 @@ export const captions20: Figure = {
     const { quick, log } = context
     const { modelDir, note } = await releaseOrDemoModel(context)
     const image = await scene()
-    const engine = await GromaEngine.open(modelDir)
+    const engine = await openAsApplication(modelDir)
     const caption = async (key: string, boxes: readonly BoxCxcywh[]) =>
       engine.caption(await engine.perceive(image, { key }), boxes, { detail: 'brief', maxNewTokens: CAPTION_TOKENS })
     let number = 0

@@ -1,4 +1,4 @@
-import { GromaEngine } from '../../../native-models/inference/engine.ts'
+import { openAsApplication } from '../engine.ts'
 import { type Figure, measured, type Row } from '../figure.ts'
 import { interleaved, seconds } from '../measure.ts'
 import { precisionText, releaseOrDemoModel } from '../models.ts'
@@ -13,7 +13,15 @@ const row: Row = {
 }
 
 const FIRST = 'Give me a concise description of the image.'
-const SECOND = 'What is on the left of the largest thing, and which colour does it have?'
+/** Each begins otherwise, so that only what is before the question, and the words that open every one, may be remembered. */
+const OTHERS = [
+  'What is on the left of the largest thing, and which colour does it have?',
+  'Is there anything in the picture that could be dangerous for a child?',
+  'How many things of the same kind are there, and where do they lie?',
+  'Where does the light come from, and what lies in the shadow?',
+  'Does the smallest thing touch another one, or does it stand alone?',
+  'Tell me which of the things you would notice first, and why.',
+]
 
 export const secondQuestion: Figure = {
   work: 'time to the first token of a second question on one image',
@@ -22,26 +30,26 @@ export const secondQuestion: Figure = {
     const { quick, log } = context
     const { modelDir, note } = await releaseOrDemoModel(context)
     const image = await scene()
-    const engine = await GromaEngine.open(modelDir)
+    const logs: string[] = []
+    const engine = await openAsApplication(modelDir, (line) => logs.push(line))
     // One token: when the call is over, the first token is there.
     const ask = async (key: string, question: string) =>
       engine.ask(await engine.perceive(image, { key }), { question, grounded: true, maxNewTokens: 1 })
     log('the first question')
     const { regions } = await ask('seen', FIRST)
-    let number = 0
     log('the second question, and everything anew, in turns')
     const { ours, theirs } = await interleaved(
       quick ? 1 : 3,
-      // Another question each time: only what lies before it may be remembered.
-      () => seconds(() => ask('seen', `${SECOND} ${++number}`)),
-      () => seconds(() => ask(`never seen ${++number}`, `${SECOND} ${number}`)),
+      (round) => seconds(() => ask('seen', OTHERS[2 * round]!)),
+      (round) => seconds(() => ask(`never seen ${round}`, OTHERS[2 * round + 1]!)),
     )
+    const read = logs.findLast((line) => line.startsWith('answer'))?.match(/(\d+) computed/)?.[1]
     await engine.close()
     return [
       measured('second-question', row, {
         value: ours.median,
         reference: theirs.median,
-        note: `${note}; ${await precisionText(modelDir)}; ${regions.length} regions in the prompt`,
+        note: `${note}; ${await precisionText(modelDir)}; ${regions.length} regions in the prompt, ${read} tokens of the question read`,
       }),
     ]
   },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { endsInCycle, type GenerateInput, generate } from '../../../native-models/inference/generate.ts'
-import { HostKv } from '../../../native-models/inference/kvCache.ts'
+import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import type { LanguageModel } from '../../../native-models/inference/languageModel.ts'
 import { floats } from '../../../native-models/inference/session.ts'
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { firstTokens, HostKv, type KvCache } from '../../../native-models/inference/kvCache.ts'
+import { HostKv } from '../../../native-models/inference/hostKv.ts'
+import { firstTokens, type KvCache } from '../../../native-models/inference/kvCache.ts'
 import type { Feeds, Tensor } from '../../../native-models/inference/session.ts'
 
 const shape = { layerCount: 2, kvHeadCount: 3, headSize: 2 }
@@ -95,7 +96,7 @@ describe('HostKv', () => {
   })
 
   it('makes segments without room to spare, and begins with the first tokens of one', () => {
-    const cache = kv.cache(1)
+    const cache = kv.cacheFrom(kv.nothing, 0, 4)
     cache.append(outputsOf([[1, 2, 3, 4]]), 4)
     const segment = cache.toSegment()
     expect(segment).toMatchObject({ length: 4, bytes: 2 * 2 * 3 * 2 * 4 * 4 })
@@ -109,7 +110,7 @@ describe('HostKv', () => {
   })
 
   it('takes room for what is expected when little of it is left, and goes on in it', () => {
-    const cache = kv.cache(1, 400)
+    const cache = kv.cacheFrom(kv.nothing, 0, 400)
     const prompt = Array.from({ length: 350 }, (_, i) => i)
     cache.append(outputsOf([prompt.slice(0, 200)]), 200)
     expect(cache.capacity).toBe(200)
@@ -131,6 +132,53 @@ describe('HostKv', () => {
     const copy = kv.cacheFrom(shorter, 5, 7)
     copy.append(outputsOf([[8, 9]]), 2)
     expectTokens(copy.toSegment().feeds, 'prefix', 7, [[0, 1, 2, 3, 4, 8, 9]])
+  })
+
+  it('keeps prompts in 8 bits, a scale for each token and head, within a step of its largest number', () => {
+    const wide = { layerCount: 1, kvHeadCount: 2, headSize: 32 }
+    const rounding = new HostKv(wide, 'int8')
+    const numbers = (tokens: number, salt: number) =>
+      Float32Array.from({ length: 2 * tokens * 32 }, (_, i) => Math.sin(i * 7.3 + salt) * (1 + (i % 13)))
+    const outputs = (tokens: number, salt: number) => ({
+      'present_key.0': { data: numbers(tokens, salt), dims: [2, 1, tokens, 32] },
+      'present_value.0': { data: numbers(tokens, salt + 1), dims: [2, 1, tokens, 32] },
+    })
+    const expectRounded = (feeds: Feeds, places: number, at: number, tokens: number, salt: number) => {
+      for (const [kind, exact] of [
+        ['key', numbers(tokens, salt)] as const,
+        ['value', numbers(tokens, salt + 1)] as const,
+      ]) {
+        const codes = feeds[`prefix_${kind}.0`]!
+        const scales = feeds[`prefix_${kind}_scale.0`]!
+        expect([codes.dims, scales.dims]).toEqual([
+          [2, 1, places, 32],
+          [2, 1, 1, places],
+        ])
+        expect(codes.data).toBeInstanceOf(Int8Array)
+        for (let head = 0; head < 2; head++) {
+          for (let token = 0; token < tokens; token++) {
+            const row = exact.subarray((head * tokens + token) * 32, (head * tokens + token + 1) * 32)
+            const place = head * places + at + token
+            const error = row.map((value, d) =>
+              Math.abs(value - Number(codes.data[place * 32 + d]) * Number(scales.data[place])),
+            )
+            expect(Math.max(...error)).toBeLessThan(Math.max(...row.map(Math.abs)) / 127)
+          }
+        }
+      }
+    }
+    const prompt = rounding.cacheFrom(rounding.nothing, 0, 12)
+    prompt.append(outputs(4, 1), 4)
+    prompt.append(outputs(3, 2), 3, 2)
+    const segment = prompt.toSegment()
+    expect(segment).toMatchObject({ length: 6, places: 12, bytes: 2 * 2 * 12 * (32 + 4) })
+    expectRounded(segment.feeds, 12, 0, 4, 1)
+    const next = rounding.cacheFrom(segment, 4, 200)
+    next.append(outputs(100, 3), 100)
+    expect(next.capacity).toBe(104)
+    expectRounded(next.asPrefix().feeds, 104, 0, 4, 1)
+    expectRounded(next.asPrefix().feeds, 104, 4, 100, 3)
+    expectRounded(segment.feeds, 12, 0, 4, 1)
   })
 
   it('has one place, to be masked, where there is no token', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ByteLru } from '../../../native-models/inference/byteLru.ts'
-import { HostKv } from '../../../native-models/inference/kvCache.ts'
+import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import { LanguageModel } from '../../../native-models/inference/languageModel.ts'
 import { type Prompt, PromptCache } from '../../../native-models/inference/promptCache.ts'
 import { type Feeds, floats, type GraphSession } from '../../../native-models/inference/session.ts'

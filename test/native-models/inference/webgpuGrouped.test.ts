@@ -61,10 +61,9 @@ describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grou
   /** One question on a prompt, two abreast on the same, one on a longer prompt that begins with it, guesses that are wrong. */
   async function talk(model: LanguageModel) {
     const { kv } = model
-    const cache = kv.cache(1, PROMPT.length)
+    const cache = kv.cacheFrom(kv.nothing, 0, PROMPT.length)
     for (let row = 0; row < PROMPT.length; row += ROWS) {
-      const embeds = model.embed(PROMPT.slice(row, row + ROWS))
-      cache.append((await model.forward({ embeds, batch: 1, prefix: kv.nothing, past: cache })).outputs, ROWS)
+      await model.read(cache, model.embed(PROMPT.slice(row, row + ROWS)))
     }
     const prompt = cache.toSegment()
     const ask = (prefix: typeof prompt, ids: number[][], maxNewTokens: number) =>
@@ -75,11 +74,10 @@ describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grou
     const guessed = await model.forward({
       embeds: model.embed([11, 12, 13, 14]),
       batch: 1,
-      prefix: kv.nothing,
-      past: shorter,
+      ...model.before(shorter),
     })
     shorter.append(guessed.outputs, 4, 2)
-    const after = await model.forward({ embeds: model.embed([15]), batch: 1, prefix: kv.nothing, past: shorter })
+    const after = await model.forward({ embeds: model.embed([15]), batch: 1, ...model.before(shorter) })
     shorter.append(after.outputs, 1)
     const again = await ask(shorter.toSegment(), [[8]], 3)
     return {
