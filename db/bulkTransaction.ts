@@ -7,6 +7,7 @@ import type { CommitInput } from './commitRevision.ts'
 import { DbError } from './errors.ts'
 import type { RecordsDiff, Revision } from './records/records.ts'
 import { assertDurable, connect, type Db, hardenConnection, setDurable } from './sqlite.ts'
+import { turnedPieces } from './undo.ts'
 
 export class BulkTransaction {
   readonly #db: Db
@@ -42,6 +43,15 @@ export class BulkTransaction {
   add(diff: RecordsDiff): void {
     if (!this.#open) throw new DbError('CANCELLED', 'The project was closed: nothing was imported.')
     this.#revision.add(diff)
+  }
+
+  /** Takes a large revision back, a piece at each step. @throws as {@link add} */
+  *turn(source: number): Generator<RecordsDiff> {
+    for (const piece of turnedPieces(this.#db, source)) {
+      if (!this.#open) throw new DbError('CANCELLED', 'The project was closed: nothing was taken back.')
+      this.#revision.add(piece, true)
+      yield piece
+    }
   }
 
   /** Durable when it returns. @throws CANCELLED, INVALID_INPUT (a row that points to nothing), DISK_FULL, IO_FAILED */

@@ -4,11 +4,11 @@ import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path
 import { Ballast, freeBytes, LOW_DISK_BYTES } from './ballast.ts'
 import { BulkTransaction } from './bulkTransaction.ts'
 import { allocateIds, type CommitInput, commitRevision, nextId } from './commitRevision.ts'
-import { codeOf, DbError, isDiskFull, toDbError } from './errors.ts'
+import { codeOf, DbError, isDiskFull, throwIfAborted, toDbError } from './errors.ts'
 import { type ExportSource, openExportSource } from './exportSource.ts'
 import { fsyncDirectory } from './migrations/migrate.ts'
 import { createDatabase, type OpenedDatabase, type OpenOptions, openDatabase } from './openDatabase.ts'
-import type { TableName } from './records/diff.ts'
+import { diffSize, type TableName } from './records/diff.ts'
 import type { Project, RecordsDiff, Revision } from './records/records.ts'
 import { type AnnotationsRepository, annotationsRepository } from './repositories/annotations.ts'
 import { type CategoriesRepository, categoriesRepository } from './repositories/categories.ts'
@@ -17,9 +17,15 @@ import { type ImagesRepository, imagesRepository } from './repositories/images.t
 import { type MessagesRepository, messagesRepository } from './repositories/messages.ts'
 import { importedFiles, noteImportedFile, projectSummary, readMeta, writeMeta } from './repositories/projects.ts'
 import type { Db } from './sqlite.ts'
-import { redo, undo } from './undo.ts'
+import { nextTurn, redo, undo } from './undo.ts'
 
 export const PROJECT_EXTENSION = '.gromatic'
+
+export interface TurnRun {
+  signal?: AbortSignal | undefined
+  /** Rows. */
+  onProgress?: ((progress: { done: number; total: number; note: string }) => void) | undefined
+}
 
 export interface ProjectStore {
   /** Absolute. */
@@ -49,9 +55,16 @@ export interface ProjectStore {
     input: Pick<CommitInput, 'actor' | 'label'>,
     fill: (add: (diff: RecordsDiff) => void) => Promise<void>,
   ): Promise<Revision>
-  /** Null when there is nothing to take back. @throws READ_ONLY, DISK_FULL, IO_FAILED */
+  /** Null when there is nothing to take back. In one go, however large: see {@link turn}. @throws READ_ONLY, DISK_FULL, IO_FAILED */
   undo(): Revision | null
   redo(): Revision | null
+  /**
+   * Undo or redo that leaves room for everything else, tells how far it is and can be stopped (nothing is changed then): an
+   * import of a million boxes takes its time. @throws CANCELLED, READ_ONLY, DISK_FULL, IO_FAILED
+   */
+  turn(direction: 'undo' | 'redo', run?: TurnRun): Promise<Revision | null>
+  /** Resolves when no revision is being written in pieces: what would be refused now will be taken then. */
+  settled(): Promise<void>
   /** The project as it is now, for an export that takes a while; commits go on meanwhile. Close it. */
   exportSource(): ExportSource
   /** Absolute paths of the files that imports came from, the last first: results of a model may be numbered as they are. */
@@ -144,6 +157,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
   const ballast = new Ballast(path)
   let diskFull = false
   let bulk: BulkTransaction | null = null
+  let bulkEnd: Promise<void> = Promise.resolve()
   if (!readOnly) ballast.reserve()
 
   const warning = (): string | null => {
@@ -160,7 +174,10 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
   const write = <T>(doing: string, action: () => T): T => {
     if (readOnly) throw new DbError('READ_ONLY', opened.warnings[0] ?? 'This project is open for reading only.')
     if (bulk !== null)
-      throw new DbError('READ_ONLY', 'An import is being written: nothing else can be saved until it ends.')
+      throw new DbError(
+        'READ_ONLY',
+        'An import is being written or taken back: nothing else can be saved until it ends.',
+      )
     try {
       const result = action()
       if (diskFull && (freeBytes(path) ?? 0) > LOW_DISK_BYTES) diskFull = !ballast.reserve()
@@ -174,6 +191,32 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
       return action()
     } catch (error) {
       throw toDbError(error, doing)
+    }
+  }
+
+  /** A revision over many turns of the event loop, whole or not at all. */
+  const inBulk = async (
+    input: Omit<CommitInput, 'diff'>,
+    fill: (transaction: BulkTransaction) => Promise<void>,
+  ): Promise<Revision> => {
+    const doing = `"${input.label}" could not be saved`
+    const transaction = write(doing, () => BulkTransaction.begin(db, path, input))
+    const { promise, resolve: end } = Promise.withResolvers<void>()
+    bulk = transaction
+    bulkEnd = promise
+    try {
+      await fill(transaction)
+      return transaction.commit()
+    } catch (error) {
+      transaction.rollBack()
+      if (isDiskFull(error)) {
+        ballast.release()
+        diskFull = true
+      }
+      throw toDbError(error, doing)
+    } finally {
+      bulk = null
+      end()
     }
   }
 
@@ -191,24 +234,23 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
     allocateIds: (table, count = 1) => allocateIds(db, table, count),
     lastId: (table) => nextId(db, table) - 1,
     commit: (input) => write(`"${input.label}" could not be saved`, () => commitRevision(db, input)),
-    async commitBulk(input, fill) {
-      const doing = `"${input.label}" could not be saved`
-      const transaction = write(doing, () => BulkTransaction.begin(db, path, input))
-      bulk = transaction
-      try {
-        await fill((diff) => transaction.add(diff))
-        return transaction.commit()
-      } catch (error) {
-        transaction.rollBack()
-        if (isDiskFull(error)) {
-          ballast.release()
-          diskFull = true
+    commitBulk: (input, fill) => inBulk(input, (transaction) => fill((diff) => transaction.add(diff))),
+    async turn(direction, { signal, onProgress } = {}) {
+      const next = nextTurn(db, direction)
+      if (next === null || next.bulkRows === null) return direction === 'undo' ? this.undo() : this.redo()
+      const { source, input, bulkRows } = next
+      const fill = async (transaction: BulkTransaction): Promise<void> => {
+        let done = 0
+        for (const piece of transaction.turn(source)) {
+          done += diffSize(piece)
+          onProgress?.({ done, total: bulkRows, note: input.label })
+          await new Promise((resume) => setImmediate(resume))
+          throwIfAborted(signal, input.label)
         }
-        throw toDbError(error, doing)
-      } finally {
-        bulk = null
       }
+      return inBulk(input, fill)
     },
+    settled: () => bulkEnd,
     undo: () => write('Undo could not be saved', () => undo(db)),
     redo: () => write('Redo could not be saved', () => redo(db)),
     importedFiles: () => importedFiles(db),

@@ -91,7 +91,17 @@ function reverseNow(db: Db, diff: RecordsDiff): RecordsDiff {
   return reversed
 }
 
-function turn(db: Db, direction: 'undo' | 'redo'): Revision | null {
+/** What taking a step back (or putting it back) is made of. */
+export interface Turn {
+  /** The revision whose rows are turned. */
+  source: number
+  input: Omit<CommitInput, 'diff'>
+  /** How many rows it has, where they are kept in pieces beside it; null for an ordinary one. */
+  bulkRows: number | null
+}
+
+/** The next turn; null when there is nothing to take back (or to put back). @throws PROJECT_INVALID */
+export function nextTurn(db: Db, direction: 'undo' | 'redo'): Turn | null {
   const step = direction === 'undo' ? undoStep(db) : redoStep(db)
   if (step === null) return null
   const undoing = direction === 'undo'
@@ -99,8 +109,17 @@ function turn(db: Db, direction: 'undo' | 'redo'): Revision | null {
   if (source === null) throw new DbError('PROJECT_INVALID', `The history lacks the revision that undid ${step.seq}.`)
   const label = `${undoing ? 'Undo' : 'Redo'} ${step.label}`
   const input = { actor: 'human' as const, label, ...(undoing ? { undoes: step.seq } : { redoes: step.seq }) }
-  const { diff, bulkRows } = readRevision(db, source)
-  return bulkRows === undefined ? commitRevision(db, { ...input, diff: turned(db, diff) }) : turnBulk(db, source, input)
+  return { source, input, bulkRows: readRevision(db, source).bulkRows ?? null }
+}
+
+function turn(db: Db, direction: 'undo' | 'redo'): Revision | null {
+  const next = nextTurn(db, direction)
+  if (next === null) return null
+  const { source, input, bulkRows } = next
+  if (bulkRows === null) return commitRevision(db, { ...input, diff: turned(db, readRevision(db, source).diff) })
+  const bulk = new BulkRevision(db, input)
+  for (const piece of turnedPieces(db, source)) bulk.add(piece, true)
+  return bulk.finish()
 }
 
 function turned(db: Db, diff: RecordsDiff): RecordsDiff {
@@ -109,11 +128,12 @@ function turned(db: Db, diff: RecordsDiff): RecordsDiff {
   return reversed
 }
 
-/** Piece by piece backwards: boxes are gone before the classes and images that were made for them are looked at. */
-function turnBulk(db: Db, source: number, input: Omit<CommitInput, 'diff'>): Revision {
-  const bulk = new BulkRevision(db, input)
-  for (const piece of readPieces(db, source, 'backwards')) bulk.add(turned(db, piece), true)
-  return bulk.finish()
+/**
+ * The rows of a large revision, turned piece by piece backwards: boxes are gone before the classes and images that were
+ * made for them are looked at. Each piece must be applied before the next is asked for.
+ */
+export function* turnedPieces(db: Db, source: number): Generator<RecordsDiff> {
+  for (const piece of readPieces(db, source, 'backwards')) yield turned(db, piece)
 }
 
 /**

@@ -296,6 +296,8 @@ export const api = {
   ),
   'history.undo': command(Nothing, Revision.nullable()),
   'history.redo': command(Nothing, Revision.nullable()),
+  /** The same, telling how far it is (rows) and ready to be stopped: an import of a million boxes takes seconds. */
+  'history.turn': job(z.object({ direction: z.enum(['undo', 'redo']) }), Progress, Revision.nullable()),
 
   // talk
   'messages.list': query(z.object({ imageId: Id }), z.array(Message)),
@@ -374,7 +376,7 @@ export const api = {
   ),
   /** Reads the whole file and says what an import of it would do; writes nothing. @throws INVALID_INPUT, NOT_FOUND */
   'transfer.preview': job(ImportInput, Progress, ImportPlan),
-  /** Imports everything that the plan says in one revision (one undo), or nothing. Other writes are refused while it is written. @throws INVALID_INPUT with the plan's refusal */
+  /** Imports everything that the plan says in one revision (one undo), or nothing. Other writes wait until it is written. @throws INVALID_INPUT with the plan's refusal */
   'transfer.import': job(ImportInput, Progress, z.object({ plan: ImportPlan, seq: Id.nullable(), copied: z.int() })),
   'transfer.export': job(
     z.object({

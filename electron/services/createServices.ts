@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Client, Input } from '../contract/api.ts'
+import { api, type CallName, type Client, type Input } from '../contract/api.ts'
 import { EngineHost, type EngineStarter } from '../engine/engineHost.ts'
 import { annotationHandlers } from './annotations.ts'
 import { categoryHandlers } from './categories.ts'
@@ -57,6 +57,23 @@ export interface Services {
   close(): Promise<void>
 }
 
+/** Calls that change the project's records. Opening and closing do not wait: they stop an import. */
+const WRITES = /^(annotations|categories|images|messages|history|grounding)\.|^transfer\.import$/
+
+/** What people do while an import is written (in another window, say) is saved when it ends, not refused. */
+function afterImports(session: ProjectSession, handlers: Handlers): Handlers {
+  const waiting = Object.entries(handlers).map(([name, handler]) => {
+    if (!WRITES.test(name) || api[name as CallName].kind === 'query') return [name, handler]
+    const run = handler as (...args: unknown[]) => unknown
+    const later = async (...args: unknown[]): Promise<unknown> => {
+      await session.settled()
+      return run(...args)
+    }
+    return [name, later]
+  })
+  return Object.fromEntries(waiting) as Handlers
+}
+
 /** Puts the services together. Nothing runs yet: the model is loaded by `startEngine` or by the first task. */
 export function createServices(options: ServicesOptions): Services {
   const appRoot = options.appRoot ?? fileURLToPath(new URL('../../', import.meta.url))
@@ -93,7 +110,7 @@ export function createServices(options: ServicesOptions): Services {
     if (engine.state().status === 'stopped') await models.start()
   }
 
-  const handlers: Handlers = {
+  const handlers: Handlers = afterImports(session, {
     'app.info': () => ({
       version: options.version ?? '0.1.0',
       served: options.served ?? false,
@@ -109,7 +126,7 @@ export function createServices(options: ServicesOptions): Services {
     ...models.handlers(),
     ...grounding.handlers(),
     ...transferHandlers(session),
-  }
+  })
 
   return {
     client: createInProcessClient(handlers, events),

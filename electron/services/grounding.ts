@@ -145,6 +145,7 @@ export class Grounding {
           onProgress,
           signal,
         })
+        await this.#session.settled()
         const talk = this.#talk(input.imageId, input.question, input.boxesXywh, answerContent(answer, record))
         this.#session.commit('model', 'Answer', diffOf({ messages: added([talk.question, talk.answer]) }))
         return talk
@@ -159,6 +160,7 @@ export class Grounding {
           signal,
         })
         const content = locatedContent(answer, phrase, record)
+        await this.#session.settled()
         const talk = this.#talk(imageId, phrase, [], content)
         const found = content.spans.flatMap((span) => span.boxes.map((box) => ({ ...box, phrase })))
         const rows = phraseProposals(this.#session, imageId, found, this.#modelHash())

@@ -65,6 +65,22 @@ export class ProjectSession {
     return () => void this.#closing.delete(listener)
   }
 
+  /** Long work on the open project: its signal is told when the project closes, too. */
+  async whileOpen<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const closing = new AbortController()
+    const stop = this.onClosing(() => closing.abort())
+    try {
+      return await work(AbortSignal.any([signal, closing.signal]))
+    } finally {
+      stop()
+    }
+  }
+
+  /** Waits while an import is written or taken back: what would be refused meanwhile is taken then. */
+  async settled(): Promise<void> {
+    await this.#store?.settled()
+  }
+
   /** An image's row, as diffs want it. @throws NO_PROJECT, NOT_FOUND */
   imageRecord(id: number): ImageRecord {
     const { counts: _counts, ...record } = this.store().images.get(id)

@@ -102,17 +102,6 @@ async function importInto(session: ProjectSession, input: Input, job: Job) {
   })
 }
 
-/** A job ends with the project it is about. */
-async function whileOpen<T>(session: ProjectSession, job: Job, work: (job: Job) => Promise<T>): Promise<T> {
-  const closing = new AbortController()
-  const stop = session.onClosing(() => closing.abort())
-  try {
-    return await work({ ...job, signal: AbortSignal.any([job.signal, closing.signal]) })
-  } finally {
-    stop()
-  }
-}
-
 export function transferHandlers(session: ProjectSession) {
   return {
     'transfer.formats': () =>
@@ -122,8 +111,10 @@ export function transferHandlers(session: ProjectSession) {
       }),
     'transfer.sniff': ({ path }) =>
       isZip(resolve(path)) ? { isZip: true, candidates: [] } : { isZip: false, candidates: sniff(resolve(path)) },
-    'transfer.preview': (input, job) => whileOpen(session, job, (open) => preview(session, input, open)),
-    'transfer.import': (input, job) => whileOpen(session, job, (open) => importInto(session, input, open)),
+    'transfer.preview': (input, job) =>
+      session.whileOpen(job.signal, (signal) => preview(session, input, { ...job, signal })),
+    'transfer.import': (input, job) =>
+      session.whileOpen(job.signal, (signal) => importInto(session, input, { ...job, signal })),
     'transfer.export': async ({ path, ...request }, { signal, progress }) => {
       if (path.trim() === '') throw new AppError('INVALID_INPUT', 'Where to? The path is empty.')
       const source = session.store().exportSource()

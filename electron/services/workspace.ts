@@ -29,8 +29,12 @@ export function workspaceHandlers(session: ProjectSession, recent: RecentProject
     },
 
     'history.list': (input) => session.store().history.list(input),
-    'history.undo': () => session.tell(session.store().undo()),
-    'history.redo': () => session.tell(session.store().redo()),
+    'history.undo': async () => session.tell(await session.store().turn('undo')),
+    'history.redo': async () => session.tell(await session.store().turn('redo')),
+    'history.turn': ({ direction }, { signal, progress }) =>
+      session.whileOpen(signal, async (open) =>
+        session.tell(await session.store().turn(direction, { signal: open, onProgress: progress })),
+      ),
 
     'messages.list': ({ imageId }) => {
       session.store().images.get(imageId)

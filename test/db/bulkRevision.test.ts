@@ -64,6 +64,33 @@ test('many pieces are one revision: undone, redone, replayed as one', async () =
   again.close()
 })
 
+test('a large step is taken back in slices: told, stopped without a trace, and refusing other writes until it ends', async () => {
+  const store = projectWithImages(tempFolder(), 3)
+  const revision = await importThirty(store)
+  const before = store.annotations.list(1)
+  const controller = new AbortController()
+  const stopped = store.turn('undo', {
+    signal: controller.signal,
+    onProgress: ({ done }) => done >= 20 && controller.abort(),
+  })
+  await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' })
+  expect(store.annotations.list(1)).toEqual(before)
+  expect(store.summary().undoLabel).toBe('Import 30')
+
+  const told: number[] = []
+  const turning = store.turn('undo', { onProgress: ({ done, total }) => void told.push(done, total) })
+  expect(() => addAnnotations(store, [annotationRow(50, 1)])).toThrow(/taken back/)
+  expect(store.annotations.list(1)).toEqual(before)
+  await store.settled()
+  addAnnotations(store, [annotationRow(50, 2)])
+  expect(await turning).toMatchObject({ undoes: revision.seq, bulkRows: 31 })
+  expect(told).toEqual([10, 31, 20, 31, 30, 31, 31, 31])
+  expect(store.annotations.list(1)).toEqual([])
+  expect(await store.turn('undo')).toMatchObject({ diff: { annotations: [{ after: null }] } }) // an ordinary one
+  expect(await store.turn('redo')).not.toBeNull()
+  whole(store)
+})
+
 test('undo of an import keeps what people did since: edited rows come back as they were, a class in use stays', async () => {
   const store = projectWithImages(tempFolder(), 3)
   await importThirty(store)

@@ -203,8 +203,25 @@ describe('import', () => {
     expect(await codeOf(preview({ path: at('gone.json') }))).toBe('NOT_FOUND')
     await run({ path })
     expect(await boxes('one.png')).toHaveLength(20_000)
+    const stopping = new AbortController()
+    const taken = client.run(
+      'history.turn',
+      { direction: 'undo' },
+      { onProgress: () => stopping.abort(), signal: stopping.signal },
+    )
+    expect(await codeOf(taken)).toBe('CANCELLED')
+    expect(await boxes('one.png')).toHaveLength(20_000)
     expect(await client.call('history.undo', {})).toMatchObject({ bulkRows: 20_002, diff: { annotations: [] } })
     expect(await boxes('one.png')).toEqual([])
+    // what is done while an import is written waits for its end
+    let waiting: Promise<unknown> | null = null
+    const drawWhileWriting = ({ note }: { note: string }) => {
+      if (note.startsWith('Writing'))
+        waiting ??= client.call('annotations.create', { imageId: 1, bboxXywh: [1, 1, 5, 5] })
+    }
+    await client.run('transfer.import', { path }, { onProgress: drawWhileWriting })
+    expect(await waiting).toMatchObject({ revision: { label: 'Draw box' } })
+    expect(await boxes('one.png')).toHaveLength(20_001)
   }, 60_000)
 })
 
