@@ -1,13 +1,13 @@
 /** Verdicts and edits: each is one command, one revision, one undo. */
-import type { Annotation, BboxXywh } from '../../db/records/records.ts'
+import type { Annotation, BboxXywh, Revision } from '../../db/records/records.ts'
 import { client } from '../client.ts'
 import i18n from '../i18n/index.ts'
 import { acceptable, nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
 import { categoriesByKey, currentRegion, currentRegions } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
-import { announce, notify } from '../stores/work.ts'
-import { save } from './save.ts'
+import { announce, beginJob, endJob, notify, updateJob } from '../stores/work.ts'
+import { isCancelled, save } from './save.ts'
 import { nextOpenImage, openImage, selectRegion } from './select.ts'
 import { takeRevision } from './sync.ts'
 
@@ -111,9 +111,33 @@ export async function createRegion(bboxXywh: BboxXywh): Promise<Annotation | nul
   return created.annotation
 }
 
+/** The turn itself. One that takes longer (a large import) is listed with how far it is and can be stopped: undefined then. */
+async function turn(direction: 'undo' | 'redo'): Promise<Revision | null | undefined> {
+  const abort = new AbortController()
+  let job: number | null = null
+  try {
+    return await client().run(
+      'history.turn',
+      { direction },
+      {
+        signal: abort.signal,
+        onProgress: ({ done, total, note }) => {
+          job ??= beginJob({ kind: 'undo', imageId: null, title: note, cancel: () => abort.abort() })
+          updateJob(job, { done, total })
+        },
+      },
+    )
+  } catch (error) {
+    if (!abort.signal.aborted && !isCancelled(error)) throw error
+    return undefined
+  } finally {
+    if (job !== null) endJob(job)
+  }
+}
+
 /** Takes back the last revision of a person, whatever image it was on, and shows what it changed. */
 export async function undo(direction: 'undo' | 'redo'): Promise<void> {
-  const revision = await save(() => client().call(`history.${direction}`, {}))
+  const revision = await save(() => turn(direction))
   if (revision === undefined) return
   if (revision === null) {
     announce(i18n.t(direction === 'undo' ? 'history.nothingToUndo' : 'history.nothingToRedo'))

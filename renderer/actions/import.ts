@@ -97,7 +97,7 @@ export async function choose(change: Partial<ImportChoices>): Promise<void> {
 }
 
 /** Takes a choice that is counted when its step is left. */
-export function chooseLater(change: Partial<Pick<ImportChoices, 'conflicts' | 'categories'>>): void {
+export function chooseLater(change: Partial<Pick<ImportChoices, 'conflicts' | 'categories' | 'instances'>>): void {
   set(({ choices }) => ({ choices: { ...choices, ...change } }))
 }
 

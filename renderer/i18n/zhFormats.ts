@@ -19,7 +19,10 @@ export const zhFormats: Readonly<Record<FormatName, { readonly keeps: string; re
     keeps: '框、类别、多边形、指代表达（没有则用描述）、划分和编号。',
     loses: '对话、类别颜色、框由谁完成。没有类别的框记为 "object"。',
   },
-  'visual-genome': { keeps: '整像素的框，其描述作为短语。', loses: '类别、像素的小数、分数、判定和对话。' },
+  'visual-genome': {
+    keeps: '整像素的框，其描述作为短语；也读取物体及其第一个名称。',
+    loses: '类别、像素的小数、分数、判定和对话。',
+  },
   flickr30k: {
     keeps: '有定位的回答和句子、其中的短语及整像素的框；带描述的框作为短语。',
     loses: '它自有的八类之外的类别、像素的小数、分数、判定和提问。',

@@ -17,6 +17,8 @@ export interface ImportChoices {
   readonly picturesDir: string
   /** Leave out images whose picture was not found there. */
   readonly leaveRest: boolean
+  /** Of COCO results: the COCO file they number, `project` for this project's own numbers, '' = found out. */
+  readonly instances: string
   readonly skipBad: boolean
   readonly status: 'asFile' | 'accepted' | 'proposed'
   readonly conflicts: 'ask' | 'add' | 'skip' | 'replace'
@@ -52,6 +54,7 @@ const defaultChoices: ImportChoices = {
   match: 'auto',
   missing: 'ask',
   picturesDir: '',
+  instances: '',
   leaveRest: false,
   skipBad: false,
   status: 'asFile',
@@ -81,7 +84,7 @@ export const useImport = create<ImportState>(() => emptyImport)
 
 /** What the contract is asked for. */
 export function importInput({ path, format, choices }: ImportState): Input<'transfer.import'> {
-  const { match, missing, picturesDir, leaveRest, skipBad, status, conflicts, categories } = choices
+  const { match, missing, picturesDir, instances, leaveRest, skipBad, status, conflicts, categories } = choices
   const copying = missing === 'copy'
   const folder = picturesDir.trim()
   return {
@@ -93,6 +96,7 @@ export function importInput({ path, format, choices }: ImportState): Input<'tran
     categories: { ...categories },
     skipBad,
     ...(status === 'asFile' ? {} : { status }),
+    ...(format !== 'coco-results' || instances.trim() === '' ? {} : { instances: instances.trim() }),
     ...(copying ? (folder === '' ? { copyImages: true } : { imagesDir: folder }) : {}),
   }
 }

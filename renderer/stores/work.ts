@@ -3,7 +3,7 @@ import { create } from 'zustand'
 
 export interface Job {
   readonly id: number
-  readonly kind: 'propose' | 'ask' | 'locate' | 'caption' | 'export' | 'scan'
+  readonly kind: 'propose' | 'ask' | 'locate' | 'caption' | 'export' | 'scan' | 'undo'
   readonly imageId: number | null
   readonly title: string
   readonly note: string

@@ -3,7 +3,7 @@ import { Info } from 'lucide-react'
 import { useEffect } from 'react'
 import { useTranslation } from 'react-i18next'
 import { FormatName } from '../../../electron/contract/api.ts'
-import { lookAt, setFormat, setPath } from '../../actions/import.ts'
+import { chooseLater, lookAt, setFormat, setPath } from '../../actions/import.ts'
 import { type FileEntry, FileList, PathField, useFolder } from '../../components/FileBrowser.tsx'
 import { FormatFacts, useFormats } from '../../components/FormatFacts.tsx'
 import { useImport } from '../../stores/importing.ts'
@@ -86,7 +86,40 @@ export function SourceStep() {
       />
       {folder.problem === null ? null : <p className="problem-text">{folder.problem}</p>}
       <FormatChoice />
+      <Numbers />
     </>
+  )
+}
+
+/** Results of a model are numbers of some COCO file: which one. */
+function Numbers() {
+  const { t } = useTranslation()
+  const { format, choices } = useImport()
+  if (format !== 'coco-results') return null
+  const own = choices.instances === 'project'
+  return (
+    <div className="form-row">
+      <label htmlFor="import-instances">{t('import.instances')}</label>
+      <div>
+        <input
+          className="field path"
+          disabled={own}
+          id="import-instances"
+          onChange={(event) => chooseLater({ instances: event.target.value })}
+          placeholder={t('import.instancesEmpty')}
+          spellCheck={false}
+          value={own ? '' : choices.instances}
+        />
+        <label className="check">
+          <input
+            checked={own}
+            onChange={(event) => chooseLater({ instances: event.target.checked ? 'project' : '' })}
+            type="checkbox"
+          />
+          {t('import.instancesProject')}
+        </label>
+      </div>
+    </div>
   )
 }
 
