@@ -135,21 +135,22 @@ async function turn(direction: 'undo' | 'redo'): Promise<Revision | null | undef
   }
 }
 
-/** Takes back the last revision of a person, whatever image it was on, and shows what it changed. */
-export async function undo(direction: 'undo' | 'redo'): Promise<void> {
+/** Takes back the last revision of a person, whatever image it was on, and shows what it changed. @returns whether something was */
+export async function undo(direction: 'undo' | 'redo'): Promise<boolean> {
   const revision = await save(() => turn(direction))
-  if (revision === undefined) return
+  if (revision === undefined) return false
   if (revision === null) {
     announce(i18n.t(direction === 'undo' ? 'history.nothingToUndo' : 'history.nothingToRedo'))
-    return
+    return false
   }
   takeRevision(revision)
   announce(revision.label)
   const row = revision.diff.annotations.map(({ before, after }) => after ?? before).find((changed) => changed !== null)
-  if (row === undefined || row === null) return
+  if (row === undefined || row === null) return true
   openImage(row.imageId)
   const still = useRecords.getState().annotations.get(row.imageId)?.has(row.id)
   selectRegion(still === false ? null : row.id)
+  return true
 }
 
 /** Marks the open image done (or not), and goes on to the next open one. */

@@ -194,14 +194,13 @@ export function cancelImport(): void {
   abort?.abort()
 }
 
-/** Takes an import back. @returns false when something was done after it, so that undo would take back that */
-export async function undoImport(seq: number): Promise<boolean> {
+/** Takes an import back. @returns notLast when something was done after it, so that undo would take back that */
+export async function undoImport(seq: number): Promise<'undone' | 'notLast' | 'stopped'> {
   const entries = await client().call('history.list', { limit: 100 })
   const steps = entries.filter(
     ({ actor, undoes, redoes }) => actor !== 'model' && actor !== 'scan' && !undoes && !redoes,
   )
   const last = steps.find(({ undone }) => !undone)
-  if (last?.seq !== seq) return false
-  await undo('undo')
-  return true
+  if (last?.seq !== seq) return 'notLast'
+  return (await undo('undo')) ? 'undone' : 'stopped'
 }

@@ -131,6 +131,7 @@ export const enTransfer = {
     undo: 'Undo this import',
     undoing: 'Taking it back…',
     undone: 'Taken back.',
+    stopped: 'Stopped: the import is still there.',
     notLast: 'Something was done after it: undo that first.',
     close: 'Close',
     blocked: {

@@ -130,6 +130,7 @@ export const zhTransfer: typeof enTransfer = {
     undo: '撤销此次导入',
     undoing: '正在撤销…',
     undone: '已撤销。',
+    stopped: '已停止：导入仍然保留。',
     notLast: '之后还有其他操作：请先撤销它们。',
     close: '关闭',
     blocked: {

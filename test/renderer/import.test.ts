@@ -139,9 +139,9 @@ describe('the import wizard', () => {
     expect(reportText(result!, FILE, 'COCO instances', i18n.t)).toBe(
       'From /data/labels.json (COCO instances)\n1 annotation added\nNew classes: circle',
     )
-    expect(await undoImport(1)).toBe(true)
+    expect(await undoImport(1)).toBe('undone')
     expect(currentRegions()).toHaveLength(0)
-    expect(await undoImport(1)).toBe(false) // it is taken back already
+    expect(await undoImport(1)).toBe('notLast') // it is taken back already
     await openImport()
     expect(state()).toMatchObject({ step: 'source', path: '', result: null })
   })
@@ -152,7 +152,7 @@ describe('the import wizard', () => {
     await startImport()
     const services = (await import('../../renderer/client.ts')).client()
     await services.call('annotations.create', { imageId: useRecords.getState().imageOrder[0]!, bboxXywh: [9, 9, 9, 9] })
-    expect(await undoImport(state().result!.seq!)).toBe(false)
+    expect(await undoImport(state().result!.seq!)).toBe('notLast')
     expect(currentRegions()).toHaveLength(2)
   })
 

@@ -16,6 +16,7 @@ import { closeDialog, Dialog } from '../../components/Dialog.tsx'
 import { useFormats } from '../../components/FormatFacts.tsx'
 import { blockedBy, hasChoices, IMPORT_STEPS, isPlanned, useImport } from '../../stores/importing.ts'
 import { useRecords } from '../../stores/records.ts'
+import { useWork } from '../../stores/work.ts'
 import { CheckStep } from './CheckStep.tsx'
 import { ClassesStep } from './ClassesStep.tsx'
 import { ConfirmStep } from './ConfirmStep.tsx'
@@ -191,6 +192,8 @@ function ReportFooter() {
   const [told, setTold] = useState('')
   const [busy, setBusy] = useState(false)
   const [undone, setUndone] = useState(false)
+  // a large import is taken back in view, and can be kept after all
+  const turning = useWork((work) => work.jobs.find((job) => job.kind === 'undo'))
   if (result === null) return null
   const { seq } = result
   const copy = async () => {
@@ -206,9 +209,9 @@ function ReportFooter() {
     setBusy(true)
     setTold(t('import.undoing'))
     try {
-      const done = await undoImport(seq)
-      setUndone(done)
-      setTold(t(done ? 'import.undone' : 'import.notLast'))
+      const outcome = await undoImport(seq)
+      setUndone(outcome === 'undone')
+      setTold(t(`import.${outcome}`))
     } catch (error) {
       setTold(errorText(error))
     } finally {
@@ -219,7 +222,13 @@ function ReportFooter() {
     <>
       <span aria-live="polite" className="import-told">
         {told}
+        {turning?.total ? ` ${Math.floor((100 * turning.done) / turning.total)} %` : ''}
       </span>
+      {turning === undefined ? null : (
+        <button className="button" onClick={turning.cancel} type="button">
+          {t('common.cancel')}
+        </button>
+      )}
       {seq === null || planLines(result.plan, t).writes.length === 0 ? null : (
         <button className="button" disabled={busy || undone} onClick={() => void takeBack()} type="button">
           {t('import.undo')}
