@@ -1,18 +1,24 @@
 import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
 import { int8Weight } from '../onnx/int8.ts'
-import { add, concat, gather, mul, relu, reshape, sub, unsqueeze } from '../onnx/ops.ts'
+import { abs, add, cast, concat, div, gather, mul, reshape, sub, unsqueeze } from '../onnx/ops.ts'
+import { codeSteps, highestRectified, rectifiedCodes, scaleOfPeaks, ZERO_CODE } from './convolutionCodes.ts'
 import type { Weights } from './weights.ts'
 
 const TAPS = 3
-const CODE_MAX = 255
-const TINY = 1e-12
+/** Places that are looked at to learn what range the convolution's output will have. */
+const SAMPLES = 128
+/** A channel's codes lie at least this part of its bias apart. */
+const SMALLEST_STEP = 1e-3
 const INT64 = 7
+const INT64_MAX = 2 ** 53
 
 export interface PooledLevels {
-  /** per level [N, bins, bins, C] (row, column, channel), nowhere negative */
+  /** per level uint8 [N, bins, bins, C] (row, column, channel), 0 for 0 */
   levels: readonly Value[]
-  /** per level [N, bins, L]: what the pixels along a side give to each bin */
+  /** what one step of all of them means */
+  scale: Value
+  /** per level uint8 [N, bins, L]: what the pixels along a side give to each bin */
   rows: readonly Value[]
   columns: readonly Value[]
   bins: number
@@ -22,81 +28,88 @@ export interface PooledLevels {
 /**
  * Pooled regions through `pconvs` (3x3, one for each level, summed), ReLU and `flatten_linear`, in 8 bits.
  * Many bins lie outside the maps and hold nothing but zeros (SCALE_ODDITY): where a convolution would see only those, its
- * result is its bias, and is not computed.
+ * result is its bias, and is not computed but once.
  * ```
- *  levels -> codes [N, bins + 2, bins + 2, 3 C] -> rows of 9 taps where something is [M, 27 C] -> product + bias -> ReLU
- *    -> codes [M, C] and one row for nothing -> all places [N, bins bins C] -> product = [N, width]
+ *  levels -> codes [N, bins + 2, bins + 2, 3 C] -> the 9 taps of each place where something is [1, M + 1, 9, 3 C]
+ *    -> QLinearConv 1x9 -> + bias, ReLU -> codes [M + 1, C] -> all places [N, bins bins C] -> product = [N, width]
  * ```
  */
 export async function pooledFeatures(g: GraphBuilder, weights: Weights, pooled: PooledLevels): Promise<Value> {
-  const { bins, channels, levels } = pooled
-  const { codes, scale } = joinedCodes(g, '/roi/pooled', levels)
-  const padded = g.node('Pad', '/roi/padded', [codes, g.integers(0, 1, 1, 0, 0, 1, 1, 0), g.small('uint8', 0)])
-  const busy = busyBins(g, '/roi/busy', pooled) // [N, bins, bins]
-  const side = bins + 2
-  const pixels = reshape(g, '/roi/pixels', padded, -1, levels.length * channels) // [N side side, 3 C]
-  const taps = seenBins(g, '/roi/taps', busy, side) // [M, 9]
-  const patches = gather(g, '/roi/patches', pixels, taps, 0) // [M, 9, 3 C]
-  const rows = reshape(g, '/roi/patches', patches, -1, TAPS * TAPS * levels.length * channels)
-
-  const source = convolutionsSideBySide(weights, levels.length, channels)
-  const kernel = await int8Weight(g, '/roi/pconvs/weight', source, {
-    shape: [TAPS * TAPS * levels.length * channels, channels],
-    order: tapsFirst(levels.length, channels),
-    transposed: true,
-  })
+  const { bins, channels, levels, scale } = pooled
   const zero = g.small('uint8', 0)
-  const product = g.node('MatMulIntegerToFloat', '/roi/pconvs', [rows, kernel.codes, scale, kernel.scales, zero], {
-    domain: 'com.microsoft',
-  })
-  const bias = await sumOfBiases(g, weights, levels.length, channels) // [1, C]
-  const nothing = relu(g, '/roi/nothing', bias)
-  const active = concat(g, '/roi/active', 0, relu(g, '/roi', add(g, '/roi/pconvs/bias', product, bias)), nothing)
-  const activeScale = codeScale(g, '/roi/active', [active])
-  const activeCodes = g.node('QuantizeLinear', '/roi/active', [active, activeScale, zero]) // [M + 1, C]
-  const everywhere = gather(g, '/roi/flatten', activeCodes, placeOf(g, '/roi/place', busy), 0) // [N bins bins, C]
+  const side = bins + 2
+  const joined = concat(g, '/roi/pooled', 3, ...levels)
+  const padded = g.node('Pad', '/roi/padded', [joined, g.integers(0, 1, 1, 0, 0, 1, 1, 0), zero])
+  const busy = busyBins(g, '/roi/busy', pooled) // [N, bins, bins]
+  const width = levels.length * channels
+  const pixels = reshape(g, '/roi/pixels', padded, -1, width) // [N side side, 3 C]
+  const taps = seenBins(g, '/roi/taps', busy, side) // [M + 1, 9]
+  const patches = gather(g, '/roi/patches', pixels, taps, 0) // [M + 1, 9, 3 C]
+  const active = await convolved(g, weights, patches, { levels: levels.length, channels, scale })
+  const everywhere = gather(g, '/roi/flatten', active.codes, placeOf(g, '/roi/place', busy), 0) // [N bins bins, C]
   const flat = reshape(g, '/roi/flatten', everywhere, -1, bins * bins * channels)
 
-  const { weight, bias: offset } = weights.affine('flatten_linear')
+  const { weight, bias } = weights.affine('flatten_linear')
   const matrix = await int8Weight(g, '/roi/flatten_linear/weight', weight, {
     shape: [bins * bins * channels, weight.shape[0]!],
     order: binsFirst(bins, channels),
     transposed: true,
   })
-  const features = g.node(
-    'MatMulIntegerToFloat',
-    '/roi/flatten_linear',
-    [flat, matrix.codes, activeScale, matrix.scales, zero],
-    {
-      domain: 'com.microsoft',
-    },
-  )
-  return add(g, '/roi/flatten_linear/bias', features, await g.weight('/roi/flatten_linear/bias', offset))
+  const inputs = [flat, matrix.codes, active.scale, matrix.scales, zero]
+  const features = g.node('MatMulIntegerToFloat', '/roi/flatten_linear', inputs, { domain: 'com.microsoft' })
+  return add(g, '/roi/flatten_linear/bias', features, await g.weight('/roi/flatten_linear/bias', bias))
 }
 
-/** All levels' channels side by side as uint8, with one scale. */
-function joinedCodes(g: GraphBuilder, at: string, levels: readonly Value[]): { codes: Value; scale: Value } {
-  const scale = codeScale(g, at, levels)
-  const codes = levels.map((level, i) =>
-    g.node('QuantizeLinear', `${at}/level.${i}`, [level, scale, g.small('uint8', 0)]),
-  )
-  return { codes: concat(g, at, 3, ...codes), scale }
+/** ReLU(`pconvs`) of patches [M, 9, 3 C]: codes [M, C], 0 for 0, and their scale. */
+async function convolved(
+  g: GraphBuilder,
+  weights: Weights,
+  patches: Value,
+  { levels, channels, scale }: { levels: number; channels: number; scale: Value },
+): Promise<{ codes: Value; scale: Value }> {
+  const at = '/roi/pconvs'
+  const taps = TAPS * TAPS
+  const width = levels * channels
+  const source = convolutionsSideBySide(weights, levels, channels)
+  const kernel = await int8Weight(g, `${at}/weight`, source, { shape: [channels, width, 1, taps], transposed: false })
+  const matrix = await int8Weight(g, `${at}/matrix`, source, {
+    shape: [taps * width, channels],
+    order: tapsFirst(levels, channels),
+    transposed: true,
+  })
+  const samples = reshape(g, `${at}/samples`, someRows(g, `${at}/samples`, patches), -1, taps * width)
+  const inputs = [samples, matrix.codes, scale, matrix.scales, g.small('uint8', 0)]
+  const seen = g.node('MatMulIntegerToFloat', `${at}/samples`, inputs, { domain: 'com.microsoft' })
+  const bias = await sumOfBiases(g, weights, levels, channels) // [C]
+  const least = mul(g, `${at}/least`, abs(g, `${at}/least`, bias), g.scalar(SMALLEST_STEP))
+  const step = g.node('Max', `${at}/step`, [codeSteps(g, `${at}/range`, seen), least]) // [C]
+
+  const line = unsqueeze(g, `${at}/line`, patches, 0) // [1, M, 9, 3 C]: each place a row of its own
+  const unit = div(g, `${at}/requantize`, mul(g, `${at}/unit`, kernel.scales, scale), step)
+  const conv = [line, g.scalar(1), g.small('uint8', 0), kernel.codes, unit, g.small('int8', 0)]
+  conv.push(g.scalar(1), g.small('uint8', ZERO_CODE))
+  const attributes = { kernel_shape: ints(1, taps), channels_last: int(1) }
+  const codes = g.node('QLinearConv', at, conv, { domain: 'com.microsoft', attributes }) // [1, M, 1, C]
+  const shift = add(g, `${at}/shift`, mul(g, `${at}/start`, step, g.scalar(-ZERO_CODE)), bias)
+  const active = scaleOfPeaks(g, `${at}/active`, [highestRectified(g, `${at}/peak`, { gain: step, shift })])
+  const rectified = await rectifiedCodes(g, `${at}/active`, codes, { gain: step, shift, scale: active, channels })
+  return { codes: reshape(g, `${at}/active`, rectified, -1, channels), scale: active }
 }
 
-/** The scale whose 255 reaches the largest of all values. */
-function codeScale(g: GraphBuilder, at: string, values: readonly Value[]): Value {
-  const peaks = values.map((value, i) =>
-    g.node('ReduceMax', `${at}/peak.${i}`, [value], { attributes: { keepdims: int(0) } }),
-  )
-  return mul(g, `${at}/scale`, g.node('Max', `${at}/peak`, [...peaks, g.scalar(TINY)]), g.scalar(1 / CODE_MAX))
+/** About SAMPLES of the rows, evenly spaced. */
+function someRows(g: GraphBuilder, at: string, rows: Value): Value {
+  const shape = g.node('Shape', `${at}/shape`, [rows], { attributes: { start: int(0), end: int(1) } })
+  const step = g.node('Max', `${at}/step`, [div(g, `${at}/step`, shape, g.integers(SAMPLES)), g.integers(1)])
+  return g.node('Slice', `${at}/some`, [rows, g.integers(0), g.integers(INT64_MAX), g.integers(0), step])
 }
 
 /** 1 where a tap of the convolution at a bin meets a bin that any level gives something, else 0: [N, bins, bins] floats. */
 function busyBins(g: GraphBuilder, at: string, { rows, columns }: PooledLevels): Value {
   const along = (name: string, weights: readonly Value[]) => {
-    const sums = weights.map((w, i) =>
-      g.node('ReduceSum', `${at}/${name}.${i}`, [w, g.integers(2)], { attributes: { keepdims: int(0) } }),
-    )
+    const sums = weights.map((w, i) => {
+      const floats = cast(g, `${at}/${name}.${i}`, w, 'float32')
+      return g.node('ReduceSum', `${at}/${name}.${i}`, [floats, g.integers(2)], { attributes: { keepdims: int(0) } })
+    })
     const total = g.node('Sum', `${at}/${name}`, sums) // [N, bins]
     const near = g.node('MaxPool', `${at}/${name}`, [unsqueeze(g, `${at}/${name}`, total, 1)], {
       attributes: { kernel_shape: ints(TAPS), pads: ints(1, 1) },
@@ -108,7 +121,7 @@ function busyBins(g: GraphBuilder, at: string, { rows, columns }: PooledLevels):
   return busy
 }
 
-/** The pixels of the padded regions under the nine taps of each busy bin: [M, 9]. */
+/** The pixels of the padded regions under the nine taps of each busy bin, and a last row that sees only zeros: [M + 1, 9]. */
 function seenBins(g: GraphBuilder, at: string, busy: Value, side: number): Value {
   const found = g.node('NonZero', at, [busy]) // [3, M]: region, row, column
   const place = g.node('Transpose', at, [found], { attributes: { perm: ints(1, 0) } }) // [M, 3]
@@ -117,7 +130,10 @@ function seenBins(g: GraphBuilder, at: string, busy: Value, side: number): Value
     attributes: { keepdims: int(1) },
   }) // [M, 1]
   const offsets = Array.from({ length: TAPS * TAPS }, (_, tap) => Math.floor(tap / TAPS) * side + (tap % TAPS))
-  return add(g, `${at}/offsets`, corner, g.integers(...offsets))
+  const seen = add(g, `${at}/offsets`, corner, g.integers(...offsets))
+  // the corner of a padded region is padding
+  const nothing = unsqueeze(g, `${at}/nothing`, g.integers(...offsets.map(() => 0)), 0)
+  return concat(g, at, 0, seen, nothing)
 }
 
 /** For each bin of each region its row among the busy ones, or the last row where it is none: [N * bins * bins]. */
@@ -155,7 +171,7 @@ async function sumOfBiases(g: GraphBuilder, weights: Weights, levels: number, ch
     weights.source(`pconvs.${level}.bias`, [channels])
     for (const [i, value] of (await weights.read(`pconvs.${level}.bias`)).entries()) sum[i]! += value
   }
-  return g.floats('/roi/pconvs/bias', sum, [1, channels])
+  return g.floats('/roi/pconvs/bias', sum, [channels])
 }
 
 /** From (level, channel, tap) to (tap, level, channel). */

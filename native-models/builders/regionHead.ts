@@ -4,7 +4,7 @@ import { add, conv, layerNorm, linear, mul, relu, reshape, split } from '../onnx
 import type { Precision } from './modelFiles.ts'
 import { pooledFeatures } from './regionConvInt8.ts'
 import { REGION_LEVEL_SCALES } from './regionMaps.ts'
-import { type RoiAlign, roiAlign, roiAlignChannelsLast } from './roiAlign.ts'
+import { type RoiAlign, roiAlign, roiAlignCodes } from './roiAlign.ts'
 import type { Weights } from './weights.ts'
 
 const EPSILON = 1e-5
@@ -34,7 +34,8 @@ export interface RegionHeadShape {
  *  map.l -> RoIAlign 14x14 -> pconvs[l] 3x3 [N, C, 14, 14] --+ over l -> ReLU -> flatten -> flatten_linear --.
  *  boxes_cxcywh [N, 4] -> Linear -> ReLU -> LN -> Linear -> ReLU -> LN ------------------------------------ + -> updims
  * ```
- * Inputs `map.0`..`.2` [side * scale, C, side * scale] ([side * scale, side * scale, C] in int8) and `boxes_cxcywh` [N, 4] in 0..1.
+ * Inputs `map.0`..`.2` [side * scale, C, side * scale] and `boxes_cxcywh` [N, 4] in 0..1; in int8 the maps are codes
+ * [side * scale, side * scale, C], and `map.scale` is what a step of them means.
  * @returns tokens [N, H], and how many bins a region has along its side
  * @throws GromaError CHECKPOINT_INVALID when `flatten_linear` does not fit a square of the maps' channels
  */
@@ -57,8 +58,10 @@ export async function buildRegionHead(
   const levels = REGION_LEVEL_SCALES.map((scale, level) => {
     const length = side * scale
     const spatialScale = (scale * SCALE_ODDITY) / shape.patchSize
-    const dims = precision === 'int8' ? [length, length, channels] : [length, channels, length]
-    const map = g.input(`map.${level}`, 'float32', dims)
+    const map =
+      precision === 'int8'
+        ? g.input(`map.${level}`, 'int8', [length, length, channels])
+        : g.input(`map.${level}`, 'float32', [length, channels, length])
     return { at: `/roi/level.${level}`, map, align: { bins, length, channels, spatialScale } }
   })
   const features = await (precision === 'int8' ? int8Features : floatFeatures)(g, roi, levels, corners)
@@ -113,10 +116,12 @@ async function int8Features(
   levels: readonly HeadLevel[],
   corners: readonly Value[],
 ): Promise<Value> {
-  const pooled: Awaited<ReturnType<typeof roiAlignChannelsLast>>[] = []
-  for (const { at, map, align } of levels) pooled.push(await roiAlignChannelsLast(g, at, map, corners, align))
+  const scale = g.input('map.scale', 'float32', [])
+  const pooled: Awaited<ReturnType<typeof roiAlignCodes>>[] = []
+  for (const { at, map, align } of levels) pooled.push(await roiAlignCodes(g, at, map, corners, align))
   const { bins, channels } = levels[0]!.align
   return pooledFeatures(g, roi, {
+    scale,
     levels: pooled.map((level) => level.pooled),
     rows: pooled.map((level) => level.rows),
     columns: pooled.map((level) => level.columns),

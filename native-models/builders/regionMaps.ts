@@ -13,6 +13,8 @@ const EPSILON = 1e-5
 
 export interface RegionMaps {
   maps: Value[]
+  /** what one step of the maps' codes means, where they are int8 */
+  scale?: Value
   shapes: (readonly number[])[]
   channels: number
   /** what the region head has to be */
@@ -31,7 +33,7 @@ export interface RegionMaps {
  * Inputs `hidden_state.0`..`.2`: hidden_states[-3], [-2], [-1].
  * @param side patches along the picture's side
  * @returns one map per level, L = side * scale, as the region head of the same precision wants it: [L, C', L] (row, channel,
- * column) in fp32, [L, L, C'] in int8. Without any round there is nothing to do in int8.
+ * column) in fp32, codes [L, L, C'] with one scale in int8. Without any round there is nothing to do in int8.
  */
 export async function buildRegionMaps(
   g: GraphBuilder,
@@ -60,8 +62,8 @@ export async function buildRegionMaps(
   if (rounds.length === 0) return { ...lines, maps: projected.map((rows, level) => enlarged(g, rows, level, shape)) }
   const convolved = await firstRound(g, '/regions/fuse.0', rounds[0]!, projected, shape)
   if (precision === 'int8') {
-    const maps = await buildInt8Rounds(g, rounds, convolved, shape)
-    return { maps, channels, precision, shapes: lengths.map((length) => [length, length, channels]) }
+    const codes = await buildInt8Rounds(g, rounds, convolved, shape)
+    return { ...codes, channels, precision, shapes: lengths.map((length) => [length, length, channels]) }
   }
 
   let maps: Value[] = []

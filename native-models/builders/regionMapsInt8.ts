@@ -2,6 +2,15 @@ import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
 import { type Int8Weight, int8Weight } from '../onnx/int8.ts'
 import { add, cast, concat, div, mul, relu, reshape, resizeAlignCorners, split, sub } from '../onnx/ops.ts'
+import {
+  CODE_MAX,
+  codeSteps,
+  highestRectified,
+  rectifiedCodes,
+  reduce,
+  scaleOfPeaks,
+  ZERO_CODE,
+} from './convolutionCodes.ts'
 import type { Weights } from './weights.ts'
 
 export interface Int8Rounds {
@@ -27,17 +36,12 @@ interface Convolved {
 }
 
 const TAPS = 3
+/** The code of 0 in the maps that are put out. */
+export const SIGNED_ZERO = -128
 /** Places along a side that are looked at to learn what range a convolution's output will have. */
 const SAMPLES = 14
-/** How far a channel's range reaches: so many times as far as was sampled, and at least so many standard deviations. */
-const RANGE = { low: { reach: 1.25, deviations: 4 }, high: { reach: 1.5, deviations: 6 } }
-const CODE_MAX = 255
-/** Weight of the pointwise products that norm: their shifts are exact to this part of a code. */
-const POINTWISE = 64
-const SHIFT_MAX = 2 ** 30
 /** A channel that the norm turns off keeps this much, so that nothing is divided by zero. */
 const SMALLEST_GAIN = 1e-5
-const TINY = 1e-12
 
 /**
  * The rounds of fusion after the first in 8 bits, for the CPU, channels last. What is float are numbers per channel.
@@ -49,14 +53,14 @@ const TINY = 1e-12
  * Ranges come from the picture at hand, never from others: each convolution is computed at a few places first. GroupNorm,
  * ReLU and the next rounding are one pointwise QLinearConv.
  * @param convolved of the first round, [L * L, C] of each level: float, not yet normed
- * @returns [L, L, C] of each level, float
+ * @returns [L, L, C] of each level as int8 codes, -128 for 0, and the scale that they share
  */
 export async function buildInt8Rounds(
   g: GraphBuilder,
   rounds: readonly Weights[],
   convolved: readonly Value[],
   shape: Int8Rounds,
-): Promise<Value[]> {
+): Promise<{ maps: Value[]; scale: Value }> {
   const { side, channels, scales } = shape
   const first: Value[] = []
   for (const [level, rows] of convolved.entries()) {
@@ -67,12 +71,15 @@ export async function buildInt8Rounds(
     const at = `/regions/fuse.${index + 1}`
     codes = await normTogether(g, at, await convolve(g, at, weights, codes, shape), shape)
   }
-  return codes.levels.map((level, i) => {
+  // as the second factor of the region head's products, codes are twice as fast with a sign
+  const maps = codes.levels.map((level, i) => {
     const at = `/regions/level.${i}/map`
     const length = side * scales[i]!
-    const floats = g.node('DequantizeLinear', at, [level, codes.scale, g.small('uint8', 0)])
-    return reshape(g, at, floats, length, length, channels)
+    const steps = cast(g, at, level, 'float32')
+    const signed = g.node('QuantizeLinear', at, [steps, g.scalar(1), g.small('int8', SIGNED_ZERO)])
+    return reshape(g, at, signed, length, length, channels)
   })
+  return { maps, scale: codes.scale }
 }
 
 /** GroupNorm and ReLU of rows [L * L, C]. */
@@ -99,7 +106,7 @@ function roundTogether(g: GraphBuilder, at: string, levels: readonly Value[], sh
     const attributes = { keepdims: int(0) }
     return g.node('ReduceMax', `${at}/level.${i}/peak`, [rows], { attributes })
   })
-  const scale = sharedScale(g, at, peaks)
+  const scale = scaleOfPeaks(g, at, peaks)
   const codes = levels.map((rows, i) => {
     const length = shape.side * shape.scales[i]!
     const codes = g.node('QuantizeLinear', `${at}/level.${i}/codes`, [rows, scale, g.small('uint8', 0)])
@@ -131,15 +138,13 @@ async function convolve(
     const name = `${at}/level.${level}`
     const length = side * scales[level]!
     const samples = sampledProducts(g, `${name}/samples`, map, matrix, scale, { length, channels })
-    const { low, step } = ranges(g, `${name}/range`, samples)
-    const bias = g.node('Round', `${name}/bias`, [
-      div(g, `${name}/bias`, mul(g, `${name}/lift`, low, g.scalar(-1)), unit),
-    ])
-    const inputs = [map, g.scalar(1), g.small('uint8', 0), kernel.codes, div(g, `${name}/requantize`, unit, step)]
-    inputs.push(g.small('int8', 0), g.scalar(1), g.small('uint8', 0), cast(g, `${name}/bias`, bias, 'int32'))
+    const step = codeSteps(g, `${name}/range`, samples)
+    const requantize = div(g, `${name}/requantize`, unit, step)
+    const inputs = [map, g.scalar(1), g.small('uint8', 0), kernel.codes, requantize, g.small('int8', 0)]
+    inputs.push(g.scalar(1), g.small('uint8', ZERO_CODE))
     const attributes = { kernel_shape: ints(TAPS, TAPS), pads: ints(1, 1, 1, 1), channels_last: int(1) }
     const codes = g.node('QLinearConv', name, inputs, { domain: 'com.microsoft', attributes }) // [1, L, L, C]
-    const start = mul(g, `${name}/start`, mul(g, `${name}/start/lift`, bias, g.scalar(-1)), unit) // [C], of code 0
+    const start = mul(g, `${name}/start`, step, g.scalar(-ZERO_CODE)) // [C], of code 0
     convolved.push({ codes, ...(await groupNormOf(g, name, { codes, step, start, norm, length }, shape)) })
   }
   return convolved
@@ -164,24 +169,6 @@ function sampledProducts(
   const rows = reshape(g, at, concat(g, at, 3, ...taps), -1, TAPS * TAPS * channels)
   const inputs = [rows, matrix.codes, scale, matrix.scales, g.small('uint8', 0)]
   return g.node('MatMulIntegerToFloat', at, inputs, { domain: 'com.microsoft' })
-}
-
-/** Where each channel's codes begin and how far apart they lie, from sampled rows [places, C]: [C] each. */
-function ranges(g: GraphBuilder, at: string, rows: Value): { low: Value; step: Value } {
-  const mean = reduce(g, 'ReduceMean', `${at}/mean`, rows)
-  const centred = sub(g, `${at}/centred`, rows, mean)
-  const variance = reduce(g, 'ReduceMean', `${at}/variance`, mul(g, `${at}/squares`, centred, centred))
-  const spread = deviation(g, `${at}/deviation`, variance, 0)
-  const reach = (name: 'low' | 'high', op: 'Min' | 'Max', sign: number) => {
-    const { reach, deviations } = RANGE[name]
-    const seen = mul(g, `${at}/${name}/seen`, reduce(g, `Reduce${op}`, `${at}/${name}`, centred), g.scalar(reach))
-    const least = mul(g, `${at}/${name}/least`, spread, g.scalar(sign * deviations))
-    return g.node(op, `${at}/${name}`, [seen, least])
-  }
-  const low = reach('low', 'Min', -1)
-  const width = sub(g, `${at}/width`, reach('high', 'Max', 1), low)
-  const step = mul(g, `${at}/step`, width, g.scalar(1 / CODE_MAX))
-  return { low: add(g, `${at}/from`, mean, low), step: g.node('Max', `${at}/step`, [step, g.scalar(TINY)]) }
 }
 
 interface NormInput {
@@ -248,42 +235,14 @@ async function normTogether(
   convolved: readonly Convolved[],
   { channels }: Int8Rounds,
 ): Promise<Codes> {
-  const fixed = new Uint8Array(channels).fill(POINTWISE)
-  const weight = await g.bytes(`${at}/pointwise`, 'int8', [channels, 1, 1, 1], [fixed])
-  const peaks = convolved.map(({ gain, shift }, i) => {
-    const name = `${at}/level.${i}/peak`
-    const highest = add(g, name, mul(g, name, relu(g, `${name}/rising`, gain), g.scalar(CODE_MAX)), shift)
-    return g.node('ReduceMax', name, [highest], { attributes: { keepdims: int(0) } })
-  })
-  const scale = sharedScale(g, at, peaks)
-  const levels = convolved.map(({ codes, gain, shift }, i) => {
+  const peaks = convolved.map((level, i) => highestRectified(g, `${at}/level.${i}/peak`, level))
+  const scale = scaleOfPeaks(g, at, peaks)
+  const levels: Value[] = []
+  for (const [i, { codes, gain, shift }] of convolved.entries()) {
     const name = `${at}/level.${i}/normed`
-    return pointwise(g, name, codes, { gain, shift, scale, weight, channels })
-  })
+    levels.push(await rectifiedCodes(g, name, codes, { gain, shift, scale, channels }))
+  }
   return { levels, scale }
-}
-
-/** max(0, y * gain + shift) / scale, rounded, for codes y [1, L, L, C]. */
-function pointwise(
-  g: GraphBuilder,
-  at: string,
-  codes: Value,
-  {
-    gain,
-    shift,
-    scale,
-    weight,
-    channels,
-  }: Omit<Convolved, 'codes'> & { scale: Value; weight: Value; channels: number },
-): Value {
-  const steps = mul(g, `${at}/steps`, div(g, `${at}/steps`, shift, gain), g.scalar(POINTWISE))
-  const inRange = g.node('Clip', `${at}/steps`, [steps, g.scalar(-SHIFT_MAX), g.scalar(SHIFT_MAX)])
-  const bias = cast(g, `${at}/bias`, g.node('Round', `${at}/bias`, [inRange]), 'int32')
-  const factor = div(g, `${at}/factor`, mul(g, `${at}/factor`, gain, g.scalar(1 / POINTWISE)), scale)
-  const inputs = [codes, g.scalar(1), g.small('uint8', 0), weight, factor, g.small('int8', 0)]
-  inputs.push(g.scalar(1), g.small('uint8', 0), bias)
-  const attributes = { kernel_shape: ints(1, 1), group: int(channels), channels_last: int(1) }
-  return g.node('QLinearConv', at, inputs, { domain: 'com.microsoft', attributes })
 }
 
 /** For each level: own half, quarter of the coarser level, quarter of the finer one, each [1, L, L, c]. */
@@ -311,17 +270,6 @@ function exchange(
     const down = fetch(Math.max(level - 1, 0), 1, 'down')
     return concat(g, `${at}/level.${level}/exchanged`, 3, parts[level]![0]!, top, down)
   })
-}
-
-/** The scale whose 255 reaches the largest of the peaks. */
-function sharedScale(g: GraphBuilder, at: string, peaks: readonly Value[]): Value {
-  const peak = g.node('Max', `${at}/peak`, [...peaks, g.scalar(TINY)])
-  return mul(g, `${at}/scale`, peak, g.scalar(1 / CODE_MAX))
-}
-
-/** Over the first axis, which disappears. */
-function reduce(g: GraphBuilder, opType: string, at: string, rows: Value): Value {
-  return g.node(opType, at, [rows], { attributes: { axes: ints(0), keepdims: int(0) } })
 }
 
 /** The mean over each group of channels, back at every channel: [C]. */

@@ -58,7 +58,7 @@ export interface ImageCounters {
 const KINDS = ['maps', 'prefix', 'states', 'image-tokens', 'region-tokens', 'perception'] as const
 
 /** Half-way through pooling a box takes [finest side, C, bins]: so many bytes of them at a time. */
-const REGION_BATCH_BYTES = 128 << 20
+const REGION_BATCH_BYTES = 240 << 20
 
 /** Boxes that the region head takes at a time. */
 export function regionBatch({
@@ -255,7 +255,7 @@ export class ImageMemory {
       const feeds = Object.fromEntries(states.map((state, level) => [`hidden_state.${level}`, state]))
       const maps = await this.#model.graphs['region-maps'].run(feeds)
       this.counters.regionMapRuns++
-      return Object.fromEntries(states.map((_, level) => [`map.${level}`, maps[`region_map.${level}`]!]))
+      return Object.fromEntries(Object.entries(maps).map(([name, map]) => [name.replace('region_map', 'map'), map]))
     }
     const bytesOf = (maps: Feeds) => Object.values(maps).reduce((sum, { data }) => sum + data.byteLength, 0)
     return this.#lru.getOrMake(`${perception.key}|maps`, make, bytesOf)

@@ -120,7 +120,7 @@ async function look(graphs: Record<Stage, GraphSession>, seed: number): Promise<
   spent['region-maps'] = await seconds(async () => {
     const three = Object.fromEntries(last.slice(1).map((state, level) => [`hidden_state.${level}`, state]))
     const maps = await graphs['region-maps'].run(three)
-    for (const level of [0, 1, 2]) feeds[`map.${level}`] = maps[`region_map.${level}`]!
+    for (const [name, map] of Object.entries(maps)) feeds[name.replace('region_map', 'map')] = map
   })
   spent['region-head'] = await seconds(async () => {
     const batch = regionBatch({

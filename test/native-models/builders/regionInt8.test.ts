@@ -51,7 +51,8 @@ async function regionMap(rounds: number, level: number, precision: 'fp32' | 'int
     async (g) => {
       const built = await buildRegionMaps(g, regionWeights(rounds), { side: SIDE, width: CHANNELS }, precision)
       expect(built.precision).toBe(precision)
-      return built.maps[level]!
+      const map = built.maps[level]!
+      return built.scale ? g.node('DequantizeLinear', '/floats', [map, built.scale, g.small('int8', -128)]) : map
     },
     states,
     precision === 'int8' ? [length, length, CHANNELS] : [length, CHANNELS, length],
@@ -99,11 +100,12 @@ describe('the region head in int8', () => {
     const maps = [0, 1, 2].map((level) => {
       const length = SIDE * [4, 2, 1][level]!
       const lines = noise(length * length * CHANNELS, level + 5).map((value) => Math.max(0, value)) // [L, C, L]
-      return precision === 'int8'
-        ? floats(channelsLast(lines, length), length, length, CHANNELS)
-        : floats(lines, length, CHANNELS, length)
+      if (precision === 'fp32') return floats(lines, length, CHANNELS, length)
+      const data = Int8Array.from(channelsLast(lines, length), (value) => Math.round(value * 255) - 128)
+      return { data, dims: [length, length, CHANNELS] }
     })
     const feeds: Feeds = { boxes_cxcywh: floats(Float32Array.from(boxes.flat()), boxes.length, 4) }
+    if (precision === 'int8') feeds['map.scale'] = floats(Float32Array.of(1 / 255))
     for (const [level, map] of maps.entries()) feeds[`map.${level}`] = map
     const tokens = await runGraph(
       async (g) => (await buildRegionHead(g, regionWeights(5), shape, precision)).tokens,
