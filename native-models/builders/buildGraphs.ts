@@ -83,8 +83,12 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
     const built = await buildRegionMaps(g, regions, shape, precision.vision)
     channels = built.channels
     headPrecision = built.precision
-    const outputs = built.maps.map((value, level) => [`region_map.${level}`, { value, shape: built.shapes[level]! }])
-    return Object.fromEntries(outputs)
+    const { maps, shapes, scale } = built
+    const type = scale === undefined ? 'float32' : 'int8'
+    const outputs: Outputs = {}
+    for (const [level, value] of maps.entries()) outputs[`region_map.${level}`] = { value, type, shape: shapes[level]! }
+    if (scale !== undefined) outputs['region_map.scale'] = { value: scale, shape: [] }
+    return outputs
   })
   let bins = 0
   await writeGraph(job, 'region-head', async (g) => {
