@@ -19,12 +19,16 @@ def iou_matrix(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return inter / (area - inter).clamp(min=1e-9)
 
 
+def area(size: torch.Tensor) -> torch.Tensor:
+    """Width times height of sizes [...,2]; unlike prod(), its gradient does not wait for a GPU."""
+    return size[..., 0] * size[..., 1]
+
+
 def giou_xyxy(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Generalised IoU of pairs of corner boxes [...,4]."""
-    inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    inter = inter.prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inter
-    hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).prod(-1)
+    inter = area((torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0))
+    union = area(a[..., 2:] - a[..., :2]) + area(b[..., 2:] - b[..., :2]) - inter
+    hull = area(torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2]))
     return inter / union.clamp(min=1e-9) - (hull - union) / hull.clamp(min=1e-9)
 
 

@@ -32,41 +32,40 @@ class Packer:
 
     def pack(
         self, talks: Sequence[Sequence[Turn]], boxes: torch.Tensor, owner: torch.Tensor, order: dict[int, int],
-        image: bool = True,
+        first: int = 0,
     ) -> dict:  # fmt: skip
         """Each talk (its turns in order) sees the prefix and itself; its positions start at the prefix' end.
 
         boxes [R,4]: the regions; owner [R]: the thing each shows (-1 none, -2 unsure); order: thing -> its region.
-        image=False leaves the image tokens out and their positions free: the regions must tell everything.
+        first: number of the first region, so that the higher `<rK>` are met too.
 
         In the result `feats` are (position, region) of region features, `reads` (position, thing) where a thing is
-        about to be named or was shown, `looks` (position, region) where a region is about to be named.
+        about to be named or was shown, `looks` (position, region) where a region is about to be named, `turn` the number of
+        each position's turn (-1 in the prefix).
         """
         tok = self.tok
-        slots = IMAGE_TOKENS if image else 0
-        ids = [*self.head, *([0] * slots), *self.between]
+        ids = [*self.head, *([0] * IMAGE_TOKENS), *self.between]
         image_at = len(self.head)
         region_at = []
         for k in range(len(boxes)):
-            ids += [tok.boxes[k], 0]
+            ids += [tok.boxes[first + k], 0]
             region_at.append(len(ids) - 1)
         ids += self.tail
-        n, free = len(ids), IMAGE_TOKENS - slots
-        pos = [p if p < image_at else p + free for p in range(n)]
+        n = len(ids)
         p = dict(
-            ids=ids, pos=pos, start=[0] * n, labels=[-100] * n, weights=[0.0] * n, n=n, image_at=image_at,
-            slots=slots, region_at=region_at, boxes=boxes, owner=owner,
+            ids=ids, pos=list(range(n)), start=[0] * n, labels=[-100] * n, weights=[0.0] * n, turn=[-1] * n, n=n,
+            image_at=image_at, region_at=region_at, boxes=boxes, owner=owner, first=first, turns=0,
             feats=[(at, k) for k, at in enumerate(region_at)], reads=[], looks=[],
             grounds=[(at, int(o)) for at, o in zip(region_at, owner, strict=True) if o >= 0],
         )  # fmt: skip
         for talk in talks:
             base = len(ids)
             for turn in talk:
-                self._turn(p, turn, order, base, n + free)
+                self._turn(p, turn, order, base, n)
         return p
 
-    def _turn(self, p: dict, turn: Turn, order: dict[int, int], base: int, first: int) -> None:
-        tok = self.tok
+    def _turn(self, p: dict, turn: Turn, order: dict[int, int], base: int, position: int) -> None:
+        tok, first = self.tok, p["first"]
         question = self.text(f"USER: {turn.query} ASSISTANT:")
         whole = self.text(f"USER: {turn.query} ASSISTANT: {turn.answer}</s>")
         assert whole[: len(question)] == question, turn
@@ -74,7 +73,7 @@ class Packer:
         for k, t in enumerate(whole):
             here, told = len(p["ids"]), k >= len(question)
             if t == tok.refer_box:
-                t = tok.boxes[order[turn.refer]]
+                t = tok.boxes[first + order[turn.refer]]
             elif t == tok.refer_feat:
                 p["feats"].append((here, order[turn.refer]))
                 p["reads"].append((here, turn.refer))
@@ -82,7 +81,7 @@ class Packer:
                 t = 0
             elif t == tok.ground_box:
                 thing = upcoming.pop(0)
-                t = tok.boxes[order[thing]]
+                t = tok.boxes[first + order[thing]]
                 p["reads"].append((here - 1, thing))
                 p["looks"].append((here - 1, order[thing]))
             elif t == tok.phrase and told:
@@ -92,10 +91,12 @@ class Packer:
             if inside and told and upcoming:
                 p["looks"].append((here, order[upcoming[0]]))
             p["ids"].append(t)
-            p["pos"].append(first + here - base)
+            p["pos"].append(position + here - base)
             p["start"].append(base)
             p["labels"].append(t if told else -100)
             p["weights"].append((3.0 if t in tok.box_index else 1.0) if told else 0.0)
+            p["turn"].append(p["turns"])
+        p["turns"] += 1
 
 
 def collate(packs: list[dict]):
@@ -119,12 +120,11 @@ def collate(packs: list[dict]):
 
 
 def embed(model: Groma, packs: list[dict], ids: torch.Tensor, image, regions) -> torch.Tensor:
-    """Input embeddings [B,T,H]; image [B,256,H], or None where no pack has image tokens; regions: per pack [R,H]."""
+    """Input embeddings [B,T,H]; image [B,256,H]; regions: per pack [R,H]."""
     rows, cols, values = [], [], []
     for b, p in enumerate(packs):
-        rows += [b] * (p["slots"] + len(p["feats"]))
-        cols += [*range(p["image_at"], p["image_at"] + p["slots"]), *(c for c, _ in p["feats"])]
-        values += [image[b]] if p["slots"] else []
-        values.append(regions[b][[k for _, k in p["feats"]]])
+        rows += [b] * (IMAGE_TOKENS + len(p["feats"]))
+        cols += [*range(p["image_at"], p["image_at"] + IMAGE_TOKENS), *(c for c, _ in p["feats"])]
+        values += [image[b], regions[b][[k for _, k in p["feats"]]]]
     x = model.embed(ids)
     return x.index_put((torch.tensor(rows), torch.tensor(cols)), torch.cat(values).to(x.dtype))

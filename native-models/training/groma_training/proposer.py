@@ -86,7 +86,8 @@ class DeformableAttention(nn.Module):
         wts = self.attention_weights(query).view(b, q, self.heads, self.levels * self.points)
         wts = wts.softmax(-1).view(b, q, self.heads, self.levels, self.points)
         if ref.shape[-1] == 2:
-            norm = torch.tensor([[w, h] for h, w in shapes], dtype=torch.float32)
+            sides = [torch.full((), float(side)) for h, w in shapes for side in (w, h)]  # no copy from the host
+            norm = torch.stack(sides).view(len(shapes), 2)
             loc = ref[:, :, None, :, None] + off / norm[None, None, None, :, None]
         else:
             loc = ref[:, :, None, :, None, :2] + off / self.points * ref[:, :, None, :, None, 2:] * 0.5

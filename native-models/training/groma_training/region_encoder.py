@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .group_norm import GroupNormRelu
+
 ROUNDS, LEVELS, BINS, RATIO = 5, 3, 14, 2
 
 
@@ -20,7 +22,10 @@ class ConvNorm(nn.Module):
         self.gn = nn.GroupNorm(64, c)
 
     def forward(self, x):
-        return F.relu(self.gn(self.conv(x)))
+        x = self.conv(x)
+        if x.is_cuda and x.is_contiguous(memory_format=torch.channels_last):
+            return GroupNormRelu.apply(x, self.gn.weight, self.gn.bias, self.gn.num_groups, self.gn.eps)
+        return F.relu(self.gn(x))
 
 
 def resize(x: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
@@ -35,33 +40,26 @@ class Fusion(nn.Module):
         self.input_conv = nn.ModuleList(nn.Conv2d(c_in + 2, c, 1) for _ in range(LEVELS))
         self.fuse_convs = nn.ModuleList(ConvNorm(c) for _ in range(ROUNDS))
 
-    def forward(self, maps: list[torch.Tensor], coarse_only: bool = False) -> list[torch.Tensor | None]:
-        """Three [B,C,g,g] maps (hidden states -3, -2, -1) -> fused maps of 4g, 2g and g.
-
-        coarse_only (early training): without the finest level, three quarters of the work; its map is None.
-        """
+    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Three [B,C,g,g] maps (hidden states -3, -2, -1) -> fused maps of 4g, 2g and g."""
         g = maps[0].shape[-1]
-        lowest = 1 if coarse_only else 0
         levels = []
         for i, m in enumerate(maps):
-            if i < lowest:
-                levels.append(None)
-                continue
             n = g * (4, 2, 1)[i]
             m = resize(m, (n, n))
-            line = torch.linspace(-1, 1, n)
+            line = torch.linspace(-1, 1, n).to(m.dtype)
             xy = torch.stack([line.expand(n, n), line[:, None].expand(n, n)])
             m = torch.cat([m, xy.expand(m.shape[0], -1, -1, -1)], 1)
             levels.append(self.input_conv[i](m))
         half, quarter = levels[-1].shape[1] // 2, levels[-1].shape[1] // 4
         for conv in self.fuse_convs:
             mixed = list(levels)
-            for i in range(lowest, LEVELS):
+            for i in range(LEVELS):
                 x, size = levels[i], levels[i].shape[-2:]
                 top = resize(levels[min(i + 1, 2)][:, half + quarter :], size)
-                down = resize(levels[max(i - 1, lowest)][:, half : half + quarter], size)
+                down = resize(levels[max(i - 1, 0)][:, half : half + quarter], size)
                 mixed[i] = torch.cat([x[:, :half], top, down], 1)
-            levels = [x if x is None else conv(x) for x in mixed]
+            levels = [conv(x) for x in mixed]
         return levels
 
 
@@ -112,18 +110,13 @@ class RegionHead(nn.Module):
 
     def branch(self, maps: list[torch.Tensor], boxes: list[torch.Tensor]) -> list[torch.Tensor]:
         """What the convolutions alone say of each box: per image [R, width]."""
-        return [self.flatten_linear(x.flatten(1)) for x in self.bins(maps, boxes)]
-
-    def bins(self, maps: list[torch.Tensor], boxes: list[torch.Tensor]) -> list[torch.Tensor]:
-        """What flatten_linear reads: per image [R, C, BINS, BINS]. A level whose map is None counts as silent."""
         out = []
         for b, box in enumerate(boxes):
             x = sum(
                 p(roi_align(m[b], box * 448, (8, 4, 2)[i] / 14))
                 for i, (p, m) in enumerate(zip(self.pconvs, maps, strict=True))
-                if m is not None
             )
-            out.append(F.relu(x))
+            out.append(self.flatten_linear(F.relu(x).flatten(1)))
         return out
 
 
@@ -137,7 +130,7 @@ class RegionEncoder(nn.Module):
         """states: the encoder's hidden states [B, 1+g*g, C]."""
         return self.roi_align(self.fuse(states) if conv else [], boxes, conv)
 
-    def fuse(self, states: list[torch.Tensor], coarse_only: bool = False) -> list[torch.Tensor]:
+    def fuse(self, states: list[torch.Tensor]) -> list[torch.Tensor]:
         g = int((states[-1].shape[1] - 1) ** 0.5)
         maps = [s[:, 1:].transpose(1, 2).reshape(s.shape[0], -1, g, g) for s in states[-3:]]
-        return self.mlvl_fuse(maps, coarse_only)
+        return self.mlvl_fuse(maps)

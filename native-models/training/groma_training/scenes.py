@@ -51,6 +51,7 @@ class Scene:
     file_format: str = "jpg"
     quality: int = 95
     size: tuple[int, int] = field(default=(0, 0))  # width, height
+    without: frozenset[tuple[str, str]] = frozenset()  # (colour, shape) pairs that such scenes never hold
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Style:
     long_side: tuple[int, int] = (300, 1600)
     square_share: float = 0.25
     repeat_share: float = 0.3  # chance that a thing repeats the name of an earlier one
+    without: frozenset[tuple[str, str]] = frozenset()  # (colour, shape) pairs that are not drawn
 
 
 FAST = Style(long_side=(300, 900))  # training: the same look at 448 px, cheaper to draw
@@ -159,6 +161,8 @@ def draw(rng: np.random.Generator, style: Style | None = None) -> Scene:
         else:
             shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOUR_NAMES))
             size = "large" if rng.random() < style.large_share else "small"
+        if (colour, shape) in style.without:
+            continue
         outer, hole = shapes.outline(shape, rng)
         lo, hi = style.sizes[size]
         side = rng.uniform(lo, hi) * short
@@ -190,7 +194,7 @@ def draw(rng: np.random.Generator, style: Style | None = None) -> Scene:
         img = cv2.GaussianBlur(img, (0, 0), rng.uniform(0.4, 1.1))
     out = np.clip(img + 0.5, 0, 255).astype(np.uint8)
     fmt = "jpg" if rng.random() < 0.7 else "png"
-    return Scene(out, things, fmt, int(rng.integers(60, 97)), (width, height))
+    return Scene(out, things, fmt, int(rng.integers(60, 97)), (width, height), style.without)
 
 
 def encode(scene: Scene, fmt: str | None = None) -> bytes:

@@ -67,6 +67,8 @@ def class_phrase(scene: Scene, rng: np.random.Generator, present: bool = True) -
     form = rng.choice(5, p=[0.34, 0.2, 0.14, 0.22, 0.1])
     use = {0: ("shape",), 1: ("colour", "shape"), 2: ("size", "shape"),
            3: ("size", "colour", "shape"), 4: ("colour",)}[int(form)]  # fmt: skip
+    if (colour, shape) in scene.without and {"colour", "shape"} <= set(use):  # never spoken of
+        return class_phrase(scene, rng)
     words = [w for k, w in (("size", size), ("colour", colour)) if k in use]
     last = shape if "shape" in use else "shape"
     members = [
@@ -165,7 +167,7 @@ def absent_phrase(scene: Scene, rng: np.random.Generator) -> str:
         change = [int(rng.integers(3))] if rng.random() < 0.5 else [0, 1, 2]
         for k in change:
             parts[k] = str(rng.choice((SIZE_NAMES, COLOUR_NAMES, SHAPES)[k]))
-        if " ".join(parts) not in names:
+        if " ".join(parts) not in names and (parts[1], parts[2]) not in scene.without:
             return "the " + " ".join(parts)
 
 
@@ -195,8 +197,9 @@ def turns(scene: Scene, rng: np.random.Generator, order: dict[int, int], count: 
     for pool, want in ((by_place, 3), (named, 2)):
         for k in rng.permutation(len(pool))[:want]:
             text, i = pool[int(k)]
-            if rng.random() < 0.08:
-                text = text.removeprefix("the ")
+            form = rng.random()
+            if form < 0.25:
+                text = ("a " if form < 0.1 else "") + text.removeprefix("the ")
             out.append(refer_turn(text, i))
     out.append(Turn("refer", locate(absent_phrase(scene, rng)), "<roi></roi>"))
     for k in range(3):

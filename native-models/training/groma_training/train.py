@@ -1,5 +1,5 @@
 """A stage of the recipe: `python -m groma_training.train --config X.yaml [--steps N]` (recipe/run.py), or
-a phase of the demo model: `python -m groma_training.train --phase 0|1a|1b|1c|2|2b|3|3b|4|5a|5b --out DIR --steps N [--seed S]`.
+a phase of the demo model: `python -m groma_training.train --phase 0|1a|1b|1c|2|2b --out DIR --steps N [--seed S]`.
 
 Each phase starts from the one before it in DIR, resumes where it stopped (the same seed and steps end in
 the same weights, bit for bit, on the same machine), and ends by exporting DIR/checkpoint in the authors'
@@ -13,15 +13,13 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoint, demo, make_tokenizer, phase0, phase1, phase2, phase3, phase4, phase5
+from . import checkpoint, demo, make_tokenizer, phase0, phase1, phase2
 from .recipe.config import load as load_stage
 from .recipe.config import trial
 from .recipe.run import run as run_stage
 from .schedule import load
 
-BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt",
-          "3": "phase2.pt", "3b": "phase3.pt", "4": "phase2b.pt", "5a": "phase2b.pt", "5b": "phase5a.pt"}  # fmt: skip
-HEADS = {"3": "phase1b.pt", "3b": "phase3.pt", "4": "phase1c.pt"}  # where the dense heads are taken from
+BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt"}
 DEMO = Path(__file__).parents[2] / "demo" / "checkpoint"
 SEEDS = 100_000  # training draws from seeds under this; samples and evaluation from above
 
@@ -59,7 +57,7 @@ def main() -> None:
         load(a.out / before, model=model, heads=heads)
     elif before:
         load(a.out / before, model=model)
-        load(a.out / HEADS.get(a.phase, "phase0.pt"), heads=heads)
+        load(a.out / "phase0.pt", heads=heads)
     if a.phase == "0":
         phase0.run(model.perceiver.vis_encoder, a.out, a.steps, a.seed)
     elif a.phase == "1a":
@@ -71,17 +69,6 @@ def main() -> None:
     elif a.phase == "2b":
         load(a.out / "phase1c.pt", model=model.perceiver, prefix="perceiver.")
         phase2.run(model, a.out, a.steps, a.seed, "phase2b")
-    elif a.phase in ("3", "3b"):
-        phase3.run(model, heads, a.out, a.steps, a.seed, conv=a.phase == "3b", name=f"phase{a.phase}")
-    elif a.phase == "4":
-        phase4.run(model, heads, a.out, a.steps, a.seed)
-    elif a.phase == "5a":
-        phase5.run(model, a.out, a.steps, a.seed, before, branch=False, name="phase5a")
-    elif a.phase == "5b":  # language of 5a, the branch of phase 4
-        load(a.out / "phase4.pt", model=model.region_encoder.mlvl_fuse, prefix="region_encoder.mlvl_fuse.")
-        for part in ("pconvs", "flatten_linear"):
-            load(a.out / "phase4.pt", model=getattr(model.region_encoder.roi_align, part), prefix=f"region_encoder.roi_align.{part}.")
-        phase5.run(model, a.out, a.steps, a.seed, before, branch=True, name="phase5b")
     checkpoint.write(model, a.out / "checkpoint", a.out / "tokenizer")
 
 

@@ -15,3 +15,6 @@ COLOUR_NAMES = tuple(COLOURS)
 COLOUR_SPREAD = 15  # each channel is off by up to this much
 SIZES = {"small": (0.09, 0.16), "large": (0.24, 0.40)}  # longer box side / shorter image side
 SIZE_NAMES = tuple(SIZES)
+
+# Pairs that a model may be trained without, to see whether it names what it never saw: each colour and each shape once.
+HELD_OUT = frozenset(zip(COLOUR_NAMES, SHAPES, strict=True))
