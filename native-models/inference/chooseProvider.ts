@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
+import { GRAPHS } from '../builders/modelFiles.ts'
 import { readManifest } from '../checkpoint/manifest.ts'
 import { GromaError } from '../errors.ts'
 import { machineKey } from './machine.ts'
-import { type Placement, ProviderTrial, placementOf, secondsSaved, verdictOf } from './placement.ts'
+import { type Place, type Placement, ProviderTrial, placementOf, secondsOf, verdictOf } from './placement.ts'
 import { builtInProviders, cudaLibrary, type ProviderName } from './session.ts'
 
 /** What a person may ask for: one provider wherever it runs right, or what is fastest. */
@@ -25,7 +26,7 @@ export interface ChooseOptions {
 
 export interface ProviderReport {
   provider: ProviderName
-  /** chosen, slower than the processor (or than the chosen one), refused, not tried */
+  /** chosen for some graph, slower than the processor or another at all of them, refused, not tried */
   verdict: 'chosen' | 'slower' | 'refused' | 'untried'
   reason: string
   trial: ProviderTrial | null
@@ -77,17 +78,23 @@ export async function chooseProvider(options: ChooseOptions): Promise<ProviderCh
   return choose(reports, wanted)
 }
 
+/** Each graph goes to the provider that is fastest at it: one may see, another speak. */
 function choose(reports: ProviderReport[], wanted: WantedProvider): ProviderChoice {
-  let best: { report: ProviderReport; placement: Placement; saved: number } | null = null
-  for (const report of reports) {
-    const { trial, provider } = report
-    if (trial === null || (wanted !== 'auto' && wanted !== provider)) continue
-    const placement = placementOf(trial, { always: wanted === provider })
-    const saved = secondsSaved(trial, placement)
-    if (Object.keys(placement).length > 0 && (best === null || saved > best.saved)) best = { report, placement, saved }
+  const placement: Placement = {}
+  for (const graph of GRAPHS) {
+    let best: { report: ProviderReport; place: Place; seconds: number } | null = null
+    for (const report of reports) {
+      const { trial, provider } = report
+      if (trial === null || (wanted !== 'auto' && wanted !== provider)) continue
+      const place = placementOf(trial, { always: wanted === provider })[graph]
+      if (!place) continue
+      const seconds = secondsOf(trial, graph, place)
+      if (best === null || seconds < best.seconds) best = { report, place, seconds }
+    }
+    if (best === null) continue
+    placement[graph] = best.place
+    best.report.verdict = 'chosen'
   }
-  if (best) best.report.verdict = 'chosen'
-  const placement = best?.placement ?? {}
   return { placement, provider: placement['vision-encoder']?.provider ?? 'cpu', reports }
 }
 

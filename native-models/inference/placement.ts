@@ -56,12 +56,10 @@ export function placementOf(trial: ProviderTrial, { always = false } = {}): Plac
   return placement
 }
 
-/** Seconds that the placed graphs save over the processor: what providers are compared by. */
-export function secondsSaved(trial: ProviderTrial, placement: Placement): number {
-  return trial.graphs.reduce((sum, { graph, half, fused, seconds, cpuSeconds }) => {
-    const placed = placement[graph]
-    return placed && placed.half === half && placed.fused === fused ? sum + cpuSeconds - seconds! : sum
-  }, 0)
+/** What a graph takes in its place: what providers are compared by. */
+export function secondsOf(trial: ProviderTrial, graph: GraphName, { half, fused }: Place): number {
+  const found = trial.graphs.find((one) => one.graph === graph && one.half === half && one.fused === fused)
+  return found?.seconds ?? Number.POSITIVE_INFINITY
 }
 
 /** A trial in one sentence. */

@@ -1,8 +1,17 @@
+import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { chooseProvider } from '../../../native-models/inference/chooseProvider.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
-import { type Figure, Missing, measured, type Row } from '../figure.ts'
+import type { Placement } from '../../../native-models/inference/placement.ts'
+import { tryProvider } from '../../../native-models/inference/probe.ts'
+import { physicalCores } from '../../../native-models/inference/session.ts'
+import { makeReleaseEngine } from '../../support/releaseEngine.ts'
+import { type BenchContext, type Figure, Missing, measured, type Row } from '../figure.ts'
 import { median, seconds } from '../measure.ts'
-import { precisionText, releaseModel } from '../models.ts'
+import { precisionText } from '../models.ts'
 import { scene } from '../picture.ts'
+import { cacheDir, requireRoom } from '../places.ts'
 
 const proposals: Row = {
   case: 'image to proposals',
@@ -19,6 +28,34 @@ const decoding: Row = {
   goal: { of: 'value', at: '>=', limit: 100 },
 }
 
+/** An engine folder of the release's shapes with vision in floats, which is what a GPU wants. */
+async function floatModel({ quick, log }: BenchContext): Promise<string> {
+  const given = process.env.GROMATIC_BENCH_GPU_MODEL
+  if (given !== undefined) return given
+  const made = join(cacheDir(), 'engine-int4-float-vision')
+  if (existsSync(join(made, 'manifest.json'))) return made
+  if (quick) {
+    throw new Missing(
+      'No engine folder with vision in floats is at hand: set GROMATIC_BENCH_GPU_MODEL to one (models convert --llm int4), or run without --quick to make one (6 GB).',
+    )
+  }
+  requireRoom(cacheDir(), ENGINE_BYTES, 'An engine folder with vision in floats')
+  log(`making an engine folder of the release's shapes: ${made}`)
+  await rm(made, { recursive: true, force: true })
+  await makeReleaseEngine(made)
+  return made
+}
+
+function placeText(placement: Placement): string {
+  return (['vision-encoder', 'proposal-head', 'decoder'] as const)
+    .map((graph) => {
+      const { provider = 'cpu', half = false, fused = false } = placement[graph] ?? {}
+      return `${graph} ${provider}${half ? ' float16' : ''}${fused ? ', fused attention' : ''}`
+    })
+    .join('; ')
+}
+
+const ENGINE_BYTES = 6.5e9
 const QUESTION = 'Give me a concise description of the image.'
 const TOKENS = 64
 
@@ -27,14 +64,21 @@ export const gpu: Figure = {
   rows: [proposals, decoding],
   async measure(context) {
     const { quick, log } = context
-    const modelDir = await releaseModel(context)
-    const engine = await GromaEngine.open(modelDir)
-    const { provider } = engine.info
-    if (provider === 'cpu') {
-      await engine.close()
-      throw new Missing('No GPU was chosen here; `models test` says why for each.')
-    }
-    const note = `${provider}; ${await precisionText(modelDir)}`
+    const modelDir = await floatModel(context)
+    const threads = physicalCores()
+    log('trying what is here') // in this process, which is the figure's own
+    const { placement, reports } = await chooseProvider({
+      modelDir,
+      wanted: 'auto',
+      memoryPath: null,
+      tryApart: (provider, all) => tryProvider({ provider, modelDir, threads, all, onStep: log }),
+    })
+    const said = reports.map(({ provider, verdict, reason }) => `${provider}: ${verdict}; ${reason}`)
+    if (!placement['vision-encoder'] && !placement.decoder)
+      throw new Missing(`No GPU was chosen here. ${said.join('. ')}`)
+    for (const line of said) log(line)
+    const engine = await GromaEngine.open(modelDir, { placement, onWarning: log })
+    const note = `${placeText(placement)}; ${await precisionText(modelDir)}`
     const image = await scene()
     const rounds = quick ? 3 : 10
     const look = (round: number) =>
