@@ -63,8 +63,9 @@ interface Run {
   /** shapes [B, T, heads, d] */
   queryHeads: Value
   keyHeads: Value
-  /** shape [h, B, T, any] */
+  /** shapes [h, B, T, any] and [G, B, T, any] */
   perHead: Value
+  perKeyHead: Value
   /** the same, or [G, h/G, B, T, any] where several heads share keys */
   perGroup: Value
   /** shape [G, 1, h/G B T, P] */
@@ -155,6 +156,7 @@ export async function buildDecoder(
     queryHeads: shapeOf('query_heads', llm.headCount, llm.headSize),
     keyHeads: shapeOf('key_heads', groups, llm.headSize),
     perHead,
+    perKeyHead: groups === llm.headCount ? perHead : leading('per_key_head', groups),
     perGroup: groups === llm.headCount ? perHead : leading('per_group', groups, llm.headCount / groups),
     prefixRows: concat(g, `${at}/prefix_rows`, 0, g.integers(groups, 1, -1), prefixLength),
     segments,
@@ -276,7 +278,9 @@ async function selfAttention(
     transpose(g, `${at}/attn/${name}`, shaped(name, rows, shape), 2, 0, 1, 3)
   const turned = rotary('q', shaped('q_rows', query!, run.queryRows), run.scaledRotary)
   const q = headsFirst('q', turned, run.queryHeads) // [h, B, T, d]
-  const k = headsFirst('k', rotary('k', shaped('k_rows', key!, run.keyRows), run.rotary), run.keyHeads)
+  const turnedKey = rotary('k', shaped('k_rows', key!, run.keyRows), run.rotary)
+  // Reshape to what it is: onnxruntime would else join this transpose with that of the product, and compute both.
+  const k = shaped('present_key', headsFirst('k', turnedKey, run.keyHeads), run.perKeyHead)
   const present = { key: k, value: headsFirst('v', value!, run.keyHeads) } // [G, B, T, d]
 
   const grouped = heads !== groups

@@ -11,7 +11,7 @@ const MASKED = -1e9
 const PREFILL_FROM_ROWS = 12
 
 /** Rows of a prompt that go through the decoder in one run: a cancel waits for one of them at most. */
-export const PROMPT_ROWS = 256
+export const PROMPT_ROWS = 128
 
 export interface ForwardInput {
   /** [B, T, H] */

@@ -79,13 +79,13 @@ async function install(log: (line: string) => void): Promise<void> {
     throw new Missing('llama.cpp is set up for Linux on x64 alone: test/bench/llama/package.json names its library.')
   log('installing llama.cpp (node-llama-cpp from the npm registry, 85 MB)')
   try {
-    // Without its optional packages, which are the same library for GPUs and other systems.
-    await promisify(execFile)('npm', ['ci', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    // Without its optional packages, which are the same library for GPUs and other systems. (`npm ci` wants them in the lock file.)
+    await promisify(execFile)('npm', ['install', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund'], {
       cwd: folder,
     })
   } catch (error) {
     const said = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1)
-    throw new Missing(`node-llama-cpp could not be installed (npm ci in test/bench/llama): ${said ?? error}`)
+    throw new Missing(`node-llama-cpp could not be installed (npm install in test/bench/llama): ${said ?? error}`)
   }
 }
 

@@ -95,13 +95,13 @@ describe('PromptCache', () => {
     expect(cache.counters).toEqual({ made: 54 + 2 + 50, reused: 54 + 53 + 53 + 2 })
   })
 
-  it('reads long prompts in runs of 256 rows, and goes on after a cancel where it stopped', async () => {
+  it('reads long prompts in runs of 128 rows, and goes on after a cancel where it stopped', async () => {
     const { get, cache } = cacheOf()
     const pieces: [number, number][] = [
       [1, 1],
       [2, 1],
-      [3, 200],
-      [4, 300],
+      [3, 100],
+      [4, 150],
       [5, 10],
     ]
     const controller = new AbortController()
@@ -109,9 +109,9 @@ describe('PromptCache', () => {
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
     controller.abort()
     expect(await cut).toBe('CANCELLED')
-    expect(cache.counters.made).toBe(256)
-    // the piece of 300 rows was half done: it starts anew
-    expect(await get('a|1', pieces)).toEqual([256, 54])
+    expect(cache.counters.made).toBe(128)
+    // the piece of 150 rows was half done: it starts anew
+    expect(await get('a|1', pieces)).toEqual([128, 32])
     expect(await get('a|2', [...pieces, [6, 1]])).toEqual([1])
   })
 
