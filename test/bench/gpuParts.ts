@@ -12,12 +12,14 @@ import {
   type GraphName,
   graphFile,
 } from '../../native-models/builders/modelFiles.ts'
+import { promptFormat } from '../../native-models/builders/verifyModel.ts'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import { parseGromaConfig } from '../../native-models/groma/config.ts'
 import { headSizesOf, withExactBlocks } from '../../native-models/inference/deviceGraph.ts'
 import { EmbeddingTable } from '../../native-models/inference/embeddingTable.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
 import { generate } from '../../native-models/inference/generate.ts'
+import { HostKv } from '../../native-models/inference/hostKv.ts'
 import { LanguageModel } from '../../native-models/inference/languageModel.ts'
 import { openLanguageOnDevice, openOnDevice } from '../../native-models/inference/openGraph.ts'
 import type { Place, Placement } from '../../native-models/inference/placement.ts'
@@ -171,7 +173,9 @@ async function decode() {
     const exact = encodeModel(withExactBlocks(decodeModel(await readFile(path))))
     const session = await GraphSession.open(path, threads, { model: exact })
     const startedAt = performance.now()
-    expected = await flow(new LanguageModel(session, table(), llm))
+    expected = await flow(
+      new LanguageModel(session, table(), llm, { kv: new HostKv(llm, promptFormat(manifest, llm)) }),
+    )
     say({ cpuLogits: ms(startedAt) })
     await session.release()
   }

@@ -3,10 +3,13 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type GromaConfig, parseGromaConfig } from '../../../native-models/groma/config.ts'
+import { embeddingsFile } from '../../../native-models/builders/modelFiles.ts'
+import { promptFormat } from '../../../native-models/builders/verifyModel.ts'
+import { parseGromaConfig } from '../../../native-models/groma/config.ts'
 import { headSizesOf, withExactBlocks } from '../../../native-models/inference/deviceGraph.ts'
 import { EmbeddingTable } from '../../../native-models/inference/embeddingTable.ts'
 import { generate } from '../../../native-models/inference/generate.ts'
+import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import { LanguageModel } from '../../../native-models/inference/languageModel.ts'
 import { openLanguageOnDevice } from '../../../native-models/inference/openGraph.ts'
 import { GraphSession, isOnDevice } from '../../../native-models/inference/session.ts'
@@ -22,41 +25,40 @@ const ROWS = 8
 const NEVER = -1
 
 describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grouped (skipped: ${missing})`, () => {
-  let dir = ''
-  let config: GromaConfig
-  let table: EmbeddingTable
-  let cpu: LanguageModel
-  const closing: (() => Promise<void>)[] = []
+  let root = ''
+  const closing: (() => unknown)[] = []
   beforeAll(async () => {
-    const root = await mkdtemp(join(tmpdir(), 'gromatic-grouped-'))
-    dir = join(root, 'engine')
-    const llm = { ...smallSizes.llm, width: 256, heads: 4, kvHeads: 2, headSize: 64, ffn: 384 }
-    await makeReleaseEngine(dir, { sizes: { ...smallSizes, llm } })
-    const configPath = join(dir, 'config.json')
-    config = parseGromaConfig(JSON.parse(await readFile(configPath, 'utf8')), configPath)
-    table = new EmbeddingTable(join(dir, 'token-embeddings.f16'), config.vocabSize, config.llm.hiddenSize)
-    const path = join(dir, 'decoder.onnx')
-    const model = encodeModel(withExactBlocks(decodeModel(await readFile(path))))
-    const session = await GraphSession.open(path, 1, { model })
-    cpu = new LanguageModel(session, table, config.llm)
-    closing.push(
-      () => session.release(),
-      () => rm(root, { recursive: true }),
-    )
+    root = await mkdtemp(join(tmpdir(), 'gromatic-grouped-'))
   })
   afterAll(async () => {
-    table.close()
-    for (const close of closing) await close()
+    for (const close of closing.reverse()) await close()
+    await rm(root, { recursive: true })
   })
 
-  async function open(half: boolean): Promise<LanguageModel> {
+  /** The same model on the processor and on the device. */
+  async function open(llm: 'fp32' | 'int4', half: boolean): Promise<[LanguageModel, LanguageModel]> {
+    const dir = join(root, `${llm}-${half}`)
+    const sizes = { ...smallSizes.llm, width: 256, heads: 4, kvHeads: 2, headSize: 64, ffn: 384 }
+    await makeReleaseEngine(dir, { sizes: { ...smallSizes, llm: sizes }, precision: { llm, vision: 'fp32' } })
+    const configPath = join(dir, 'config.json')
+    const config = parseGromaConfig(JSON.parse(await readFile(configPath, 'utf8')), configPath)
+    const table = new EmbeddingTable(join(dir, embeddingsFile(llm)), config.vocabSize, config.llm.hiddenSize)
+    const path = join(dir, 'decoder.onnx')
+    const model = encodeModel(withExactBlocks(decodeModel(await readFile(path))))
+    const onCpu = await GraphSession.open(path, 1, { model })
+    const kvOnCpu = new HostKv(config.llm, promptFormat({ llm }, config.llm))
     const source = { dir, threads: 1, headSizes: headSizesOf(config), decoderShape: config.llm }
     const { session, kv } = await openLanguageOnDevice(source, { provider: 'webgpu', half, fused: true })
-    closing.unshift(
+    closing.push(
+      () => table.close(),
+      () => onCpu.release(),
       () => session.release(),
       () => kv.close(),
     )
-    return new LanguageModel(session, table, config.llm, { kv })
+    return [
+      new LanguageModel(onCpu, table, config.llm, { kv: kvOnCpu }),
+      new LanguageModel(session, table, config.llm, { kv }),
+    ]
   }
   /** One question on a prompt, two abreast on the same, one on a longer prompt that begins with it, guesses that are wrong. */
   async function talk(model: LanguageModel) {
@@ -90,10 +92,12 @@ describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grou
     Math.max(...a.map((value, i) => Math.abs(value - b[i]!))) / Math.max(...a.map(Math.abs))
 
   it.each([
-    { half: false, tolerance: 1e-4 },
-    { half: true, tolerance: 1e-2 },
-  ])('says the same, half floats: $half', async ({ half, tolerance }) => {
-    const [expected, found] = [await talk(cpu), await talk(await open(half))]
+    { llm: 'fp32', half: false, tolerance: 1e-4 },
+    { llm: 'fp32', half: true, tolerance: 1e-2 },
+    { llm: 'int4', half: true, tolerance: 2e-2 }, // the processor reads its prompt in 8 bits
+  ] as const)('says the same: $llm, half floats: $half', async ({ llm, half, tolerance }) => {
+    const [cpu, device] = await open(llm, half)
+    const [expected, found] = [await talk(cpu), await talk(device)]
     expect(found.ids).toEqual(expected.ids)
     for (const [i, logits] of expected.logits.entries())
       expect(error(logits, found.logits[i]!), `${i}`).toBeLessThan(tolerance)
