@@ -61,9 +61,7 @@ export const data: Figure = {
       })
       const exporting = await seconds(() => exportAs(store, 'coco', join(folder, 'out.json')))
       while (store.summary().undoLabel?.startsWith('Import') === false) store.undo()
-      const undoing = await seconds(() => {
-        store.undo()
-      })
+      const undoing = await seconds(() => store.turn('undo'))
       store.close()
       log(PYCOCOTOOLS)
       const theirs = pycocotools(path)
