@@ -23,7 +23,7 @@ import {
   textOf,
 } from './items.ts'
 import { type JsonEntry, readJson } from './jsonStream.ts'
-import { type ImportInput, isFileInside, listFilesBelow, readBytes } from './textFile.ts'
+import { type ImportInput, isFileInside, listFilesBelow, type OnBytes, readBytes } from './textFile.ts'
 
 /** Attributes that our own export writes: they are fields of ours again, not extras. */
 const OWN = new Set([
@@ -57,7 +57,7 @@ export interface CocoFileOptions {
   folder?: string
   /** Keeps the ids of several files apart; ids are not kept then. */
   prefix?: string
-  onBytes: (bytes: number) => void
+  onBytes: OnBytes
   /** Makes boxes of rows that need more than this reader knows; null: not such a row. */
   refine?: (annotation: ImportAnnotation, row: Row) => ImportAnnotation
 }

@@ -1,4 +1,5 @@
 /** Reading files of other programs: in pieces, whatever their encoding, never out of the folder that was given. */
+import { isUtf8 } from 'node:buffer'
 import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync, realpathSync, statSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 import { DbError, toDbError } from '../errors.ts'
@@ -13,11 +14,32 @@ export interface ImportInput {
   isFolder: boolean
   /** Of results: the COCO file whose images and classes they number, or `project` for the project's own numbers. */
   instances?: string | undefined
-  /** Told of bytes read; may throw to stop. */
-  onBytes(bytes: number): void
+  /** Told of bytes read, and whether they are text in UTF-8; may throw to stop. */
+  onBytes: OnBytes
 }
 
+export type OnBytes = (bytes: number, isText: boolean) => void
+
 type Encoding = 'utf-8' | 'utf-16le' | 'utf-16be'
+
+/** Without a letter that is cut in the middle at the end, which the next chunk completes. */
+function wholeLetters(chunk: Buffer): Buffer {
+  for (let back = 1; back <= 3 && back <= chunk.length; back++) {
+    const byte = chunk[chunk.length - back] as number
+    if (byte < 0x80) break
+    if (byte < 0xc0) continue // inside of a letter
+    const letter = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2
+    return letter > back ? chunk.subarray(0, chunk.length - back) : chunk
+  }
+  return chunk
+}
+
+/** Chunks of UTF-8 are so however they are cut. */
+function isText(chunk: Buffer): boolean {
+  let start = 0
+  while (start < 3 && start < chunk.length && ((chunk[start] as number) & 0xc0) === 0x80) start++
+  return isUtf8(wholeLetters(chunk.subarray(start)))
+}
 
 function encodingOf(head: Buffer): { encoding: Encoding; skip: number } {
   if (head[0] === 0xff && head[1] === 0xfe) return { encoding: 'utf-16le', skip: 2 }
@@ -26,8 +48,8 @@ function encodingOf(head: Buffer): { encoding: Encoding; skip: number } {
   return { encoding: 'utf-8', skip: 0 }
 }
 
-/** The bytes of a file in pieces (each good until the next is asked for), in UTF-8 and without a byte order mark. @throws NOT_FOUND, READ_ONLY, IO_FAILED */
-export function* readBytes(path: string, onBytes: (bytes: number) => void = () => {}): Generator<Buffer> {
+/** The bytes of a file in pieces (each good until the next is asked for), in UTF-8 and without a byte order mark. `declared`: the encoding of a file without one. @throws NOT_FOUND, READ_ONLY, IO_FAILED */
+export function* readBytes(path: string, onBytes: OnBytes = () => {}, declared?: string): Generator<Buffer> {
   let handle: number
   try {
     handle = openSync(path, 'r')
@@ -41,13 +63,14 @@ export function* readBytes(path: string, onBytes: (bytes: number) => void = () =
     for (let first = true; ; first = false) {
       const bytes = readSync(handle, buffer, 0, buffer.length, null)
       if (bytes === 0) break
-      onBytes(bytes)
       let chunk = buffer.subarray(0, bytes)
       if (first) {
         const { encoding, skip } = encodingOf(chunk)
         chunk = chunk.subarray(skip)
         if (encoding !== 'utf-8') decoder = new TextDecoder(encoding, { ignoreBOM: true })
+        else if (declared !== undefined && skip === 0) decoder = new TextDecoder(declared)
       }
+      onBytes(bytes, decoder !== null || isText(chunk))
       yield decoder === null ? chunk : Buffer.from(decoder.decode(chunk, { stream: true }), 'utf8')
     }
     const rest = decoder?.decode() ?? ''
@@ -60,18 +83,15 @@ export function* readBytes(path: string, onBytes: (bytes: number) => void = () =
 }
 
 /** The text of a file in pieces; bytes that are no UTF-8 become the replacement character. */
-export function* readTextPieces(path: string, onBytes?: (bytes: number) => void): Generator<string> {
+export function* readTextPieces(path: string, onBytes?: OnBytes, declared?: string): Generator<string> {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-  for (const chunk of readBytes(path, onBytes)) yield decoder.decode(chunk, { stream: true })
+  for (const chunk of readBytes(path, onBytes, declared)) yield decoder.decode(chunk, { stream: true })
   const rest = decoder.decode()
   if (rest !== '') yield rest
 }
 
 /** The lines of a file with their numbers from 1, however they end. A line of more than 64 MB is refused. */
-export function* readLines(
-  path: string,
-  onBytes?: (bytes: number) => void,
-): Generator<{ line: string; number: number }> {
+export function* readLines(path: string, onBytes?: OnBytes): Generator<{ line: string; number: number }> {
   let open = ''
   let number = 0
   for (const piece of readTextPieces(path, onBytes)) {
@@ -84,7 +104,7 @@ export function* readLines(
 }
 
 /** A small text file whole. @throws INVALID_INPUT above `limit` bytes, NOT_FOUND, IO_FAILED */
-export function readText(path: string, onBytes?: (bytes: number) => void, limit = 64 * 1024 * 1024): string {
+export function readText(path: string, onBytes?: OnBytes, limit = 64 * 1024 * 1024): string {
   try {
     if (statSync(path).size > limit) throw new DbError('INVALID_INPUT', `${path} has more than ${limit >> 20} MB.`)
   } catch (error) {

@@ -2,7 +2,7 @@
 import { basename } from 'node:path'
 import sax from 'sax'
 import { DbError } from '../errors.ts'
-import { readTextPieces } from './textFile.ts'
+import { type OnBytes, readHead, readTextPieces } from './textFile.ts'
 
 export interface XmlElement {
   name: string
@@ -16,15 +16,22 @@ export interface XmlElement {
 const MAX_DEPTH = 32
 const MAX_ROW_CHARACTERS = 64 * 1024 * 1024
 
+/** The encoding that the first line names, where it is another than UTF-8 and one that is known here. */
+function declaredEncoding(path: string): string | undefined {
+  const named = /^\s*<\?xml[^>]*\sencoding=["']([\w.-]+)["']/.exec(readHead(path, 256))?.[1]
+  if (named === undefined || /^utf-?(8|16)/i.test(named)) return undefined
+  try {
+    return new TextDecoder(named).encoding
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * Yields every element that `isRow` names (whole, with its children) and forgets the rest.
  * @throws INVALID_INPUT naming file, line and reason: not well-formed, a document type or entity, nested too deeply, too large
  */
-export function* readXml(
-  path: string,
-  isRow: (name: string) => boolean,
-  onBytes?: (bytes: number) => void,
-): Generator<XmlElement> {
+export function* readXml(path: string, isRow: (name: string) => boolean, onBytes?: OnBytes): Generator<XmlElement> {
   const parser = sax.parser(true, { position: true })
   const refuse = (reason: string): never => {
     throw new DbError('INVALID_INPUT', `${basename(path)} line ${parser.line + 1}: ${reason}.`)
@@ -64,9 +71,8 @@ export function* readXml(
     if (element !== undefined && open.length === 0) ready.push(element)
   }
   let empty = true
-  for (const piece of readTextPieces(path, onBytes)) {
+  for (const piece of readTextPieces(path, onBytes, declaredEncoding(path))) {
     empty &&= piece.trim() === ''
-    // the encoding is told by the bytes; a declaration of another one was for them
     parser.write(piece)
     if (parser.position - rowStart > MAX_ROW_CHARACTERS && open.length > 0)
       refuse('holds an element of more than 64 MB')

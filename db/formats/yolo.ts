@@ -90,9 +90,10 @@ function* read(input: ImportInput): Generator<ImportItem> {
     }
   }
   const { root, labels, pictures, names } = layout
+  const besides = names.filter((name) => !/\.ya?ml$/i.test(name))
   const known = input.isFolder
-    ? readNames(root, names)
-    : readNames(dirname(input.path), [basename(input.path), ...names.filter((name) => !/\.ya?ml$/i.test(name))])
+    ? readNames(root, names, input.onBytes)
+    : readNames(dirname(input.path), [basename(input.path), ...besides], input.onBytes)
   yield* known.problems
   if (labels.length === 0) yield problem(basename(input.path), 'there is no file of labels in it')
   const told = new Set<number>()

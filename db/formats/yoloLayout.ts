@@ -4,7 +4,7 @@ import { basename, dirname, extname, join, posix, relative, resolve } from 'node
 import { toDbError } from '../errors.ts'
 import { type ImportItem, problem } from './items.ts'
 import { PICTURE } from './probe.ts'
-import { listFilesBelow, readHead, readLines } from './textFile.ts'
+import { listFilesBelow, type OnBytes, readHead, readLines } from './textFile.ts'
 import { readYaml } from './yamlFile.ts'
 
 export const NOT_LABELS =
@@ -27,7 +27,7 @@ export interface Names {
   problems: ImportItem[]
 }
 
-export function readNames(root: string, names: readonly string[]): Names {
+export function readNames(root: string, names: readonly string[], onBytes: OnBytes): Names {
   const found: Names = { classes: new Map(), points: false, problems: [] }
   const take = (entries: Iterable<[unknown, unknown]>): void => {
     for (const [key, name] of entries) {
@@ -50,7 +50,7 @@ export function readNames(root: string, names: readonly string[]): Names {
   }
   const list = names.find((name) => /^(classes\.txt|.*\.names|_darknet\.labels)$/i.test(basename(name)))
   if (list !== undefined) {
-    const lines = [...readLines(join(root, list))].map(({ line }) => line.trim())
+    const lines = [...readLines(join(root, list), onBytes)].map(({ line }) => line.trim())
     while (lines.at(-1) === '') lines.pop()
     take(lines.entries())
   }

@@ -5,7 +5,7 @@
 import { statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { DbError, throwIfAborted } from '../errors.ts'
-import type { ImportAnnotation, ImportItem, ImportMessage } from '../formats/items.ts'
+import { type ImportAnnotation, type ImportItem, type ImportMessage, note } from '../formats/items.ts'
 import { type ImportSource, locate, readSource } from '../formats/registry.ts'
 import type { ProjectStore } from '../project.ts'
 import { type Change, diffOf } from '../records/diff.ts'
@@ -34,6 +34,7 @@ export interface ImportResult {
 }
 
 const SLICE_MS = 20
+const NOT_UTF8 = 'Some letters cannot be read: the file is not in UTF-8. Save it as UTF-8 and import it again.'
 /** Formats whose ids a model's results may have. */
 const NUMBERED: ReadonlySet<FormatName> = new Set<FormatName>(['coco', 'lvis', 'synthetic'])
 /** Few enough that a piece is garbage before V8 takes it for lasting: 2,000 at once took longer and more memory. */
@@ -65,8 +66,10 @@ async function read(
   const stats = statSync(source.path)
   const total = stats.isDirectory() ? null : stats.size
   let bytes = 0
-  const onBytes = (count: number): void => {
+  let isText = true
+  const onBytes = (count: number, good: boolean): void => {
     bytes += count
+    isText &&= good
   }
   const input = { isFolder: stats.isDirectory(), onBytes, instances: choices.instances }
   let since = performance.now()
@@ -80,6 +83,7 @@ async function read(
     throwIfAborted(run.signal, 'The import')
     since = performance.now()
   }
+  if (!isText) take(note(NOT_UTF8))
 }
 
 const firstFile = ({ path, files }: ImportSource): string => (files?.[0] === undefined ? path : join(path, files[0]))

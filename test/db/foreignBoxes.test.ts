@@ -319,6 +319,27 @@ const CASES: Case[] = [
     { notes: [/parts of the image/] },
   ],
   [
+    'VOC in the letters of its first line',
+    'voc',
+    {
+      'a.xml': Buffer.concat([
+        Buffer.from('<?xml version="1.0" encoding="GB2312"?><annotation><filename>a.jpg</filename><object><name>'),
+        Buffer.from([0xb3, 0xb5]), // 车
+        Buffer.from(
+          '</name><bndbox><xmin>11</xmin><ymin>21</ymin><xmax>40</xmax><ymax>60</ymax></bndbox></object></annotation>',
+        ),
+      ]),
+    },
+    ['a.jpg 车 10,20,30,40'],
+  ],
+  [
+    'CSV in letters that nothing names: said',
+    'csv',
+    { 'x.csv': Buffer.from('filename,class,xmin,ymin,xmax,ymax\na.jpg,caf\xe9,10,20,40,60\n', 'latin1') },
+    ['a.jpg caf\ufffd 10,20,30,40'],
+    { notes: [/not in UTF-8/] },
+  ],
+  [
     'CSV of makesense.ai, without names',
     'csv',
     { 'labels.csv': 'cup,10,20,30,40,a.jpg,640,480\n' },
