@@ -40,15 +40,19 @@ export const isOfKind =
     return sight !== null && judge(sight) > 0
   }
 
-export const isLvis = ({ image, category, lists }: CocoSight): boolean =>
-  lists.has('images') &&
+/** Of a file whose boxes come first nobody may have seen the images yet. */
+const hasImages = ({ lists, annotation }: CocoSight): boolean =>
+  lists.has('images') || (lists.has('categories') && 'image_id' in annotation)
+
+export const isLvis = ({ image, category, ...sight }: CocoSight): boolean =>
+  hasImages({ image, category, ...sight }) &&
   ('neg_category_ids' in image ||
     'synset' in category ||
     'frequency' in category ||
     'not_exhaustive_category_ids' in image)
 
 export const isCaptions = ({ annotation, lists }: CocoSight): boolean =>
-  lists.has('images') && typeof annotation.caption === 'string' && !('bbox' in annotation)
+  (lists.has('images') || 'image_id' in annotation) && typeof annotation.caption === 'string' && !('bbox' in annotation)
 
 /** Scenes of our training folder say what refers to each object. */
 export const isSynthetic = ({ annotation }: CocoSight): boolean => Array.isArray(annotation.referring)
@@ -56,7 +60,7 @@ export const isSynthetic = ({ annotation }: CocoSight): boolean => Array.isArray
 export function isInstances(sight: CocoSight): number {
   const { lists, annotation } = sight
   if ('segments_info' in annotation) return 0 // panoptic: its masks are pictures
-  if (!lists.has('images') || !(lists.has('annotations') || lists.has('categories')) || isCaptions(sight)) return 0
+  if (!hasImages(sight) || !(lists.has('annotations') || lists.has('categories')) || isCaptions(sight)) return 0
   if (isLvis(sight) || isSynthetic(sight)) return 0.4
   return 'bbox' in annotation || 'segmentation' in annotation ? 0.9 : 0.5
 }

@@ -3,13 +3,15 @@ import { statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { toDbError } from '../errors.ts'
 import { readJson } from './jsonStream.ts'
-import { listFilesBelow, readBytes, readHead } from './textFile.ts'
+import { listFilesBelow, readBytes, readHead, readTail } from './textFile.ts'
 
 const NAMES = 20_000
 export const PICTURE = /\.(jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
-/** How far a JSON file is read, alone and as one of a folder. */
+/** How far a JSON file is read, and how much of all files of a folder. */
 const JSON_BYTES = 64 * 1024 * 1024
-const JSON_BYTES_IN_FOLDER = 4 * 1024 * 1024
+const JSON_BYTES_OF_ALL = 256 * 1024 * 1024
+/** Classes come last in large files; LVIS has a thousand, with their definitions. */
+const TAIL_BYTES = 2 * 1024 * 1024
 
 export interface Probe {
   path: string
@@ -18,13 +20,27 @@ export interface Probe {
   names: readonly string[]
   /** The first 64 KB of one of `names`, as text. */
   head(name: string): string
-  /** Of a JSON file: its outermost keys ('' for a list) with the first entry of each list, as far as the first 64 MB (4 MB in a folder) show; null when it is none. */
+  /** Of a JSON file: its outermost keys ('' for a list) with the first entry of each list, as far as its first 64 MB and its end show; null when it is none. */
   json(name: string): ReadonlyMap<string, unknown> | null
 }
 
 class Enough extends Error {}
 
-function peekJson(path: string, limit: number): Map<string, unknown> | null {
+/** Of a file whose middle was not read: the first entries of the lists that begin near its end. */
+function peekTail(path: string, seen: Map<string, unknown>): void {
+  const tail = readTail(path, TAIL_BYTES)
+  for (const { 1: list = '', index } of tail.matchAll(/"(images|annotations|categories)"\s*:\s*\[\s*\{/g)) {
+    if (seen.has(list)) continue
+    try {
+      const [first] = readJson([Buffer.from(`{${tail.slice(index)}`)], path)
+      if (first?.index === 0 && first.error === undefined) seen.set(list, first.value)
+    } catch {
+      // it was only text that looked like a list
+    }
+  }
+}
+
+function peekJson(path: string, limit: number): { seen: Map<string, unknown> | null; bytes: number } {
   const seen = new Map<string, unknown>()
   let bytes = 0
   try {
@@ -39,7 +55,8 @@ function peekJson(path: string, limit: number): Map<string, unknown> | null {
   } catch {
     // what was seen up to here is what there is to go by
   }
-  return seen.size === 0 ? null : seen
+  if (bytes > limit && seen.size > 0) peekTail(path, seen)
+  return { seen: seen.size === 0 ? null : seen, bytes }
 }
 
 /** @throws NOT_FOUND, READ_ONLY */
@@ -53,6 +70,7 @@ export function probePath(path: string): Probe {
   const full = (name: string): string => (isFolder ? join(path, name) : path)
   const heads = new Map<string, string>()
   const jsons = new Map<string, Map<string, unknown> | null>()
+  let left = JSON_BYTES_OF_ALL
   return {
     path,
     isFolder,
@@ -63,11 +81,12 @@ export function probePath(path: string): Probe {
       return known
     },
     json(name) {
-      if (!jsons.has(name))
-        jsons.set(
-          name,
-          /^\s*[[{]/.test(this.head(name)) ? peekJson(full(name), isFolder ? JSON_BYTES_IN_FOLDER : JSON_BYTES) : null,
-        )
+      if (!jsons.has(name)) {
+        const isJson = /^\s*[[{]/.test(this.head(name))
+        const { seen, bytes } = isJson ? peekJson(full(name), Math.min(JSON_BYTES, left)) : { seen: null, bytes: 0 }
+        left = Math.max(0, left - bytes)
+        jsons.set(name, seen)
+      }
       return jsons.get(name) ?? null
     },
   }

@@ -130,6 +130,23 @@ export function readHead(path: string, bytes = 65_536): string {
   }
 }
 
+/** The last bytes of a file as text; '' when it cannot be read. */
+export function readTail(path: string, bytes: number): string {
+  try {
+    const handle = openSync(path, 'r')
+    try {
+      const { size } = fstatSync(handle)
+      const buffer = Buffer.alloc(Math.min(bytes, size))
+      readSync(handle, buffer, 0, buffer.length, size - buffer.length)
+      return buffer.toString('utf8')
+    } finally {
+      closeSync(handle)
+    }
+  } catch {
+    return ''
+  }
+}
+
 const MAX_FILES = 5_000_000
 
 /**

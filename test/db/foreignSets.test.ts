@@ -1,6 +1,10 @@
 /** Data sets of several files as their authors lay them out: splits, captions beside boxes, masks, numbers of every kind. */
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { sniff } from '../../db/formats/registry.ts'
 import { imported } from './foreign.ts'
+import { tempFolder } from './support.ts'
 
 const image = (id: number | string, file_name: string, more: object = {}) => ({
   id,
@@ -228,4 +232,28 @@ test('Flickr30k Entities: a scene, no box, several boxes, sentences of a picture
     'Nothing is boxed here .',
   ])
   expect(plan.images.missing).toBe(0)
+})
+
+test('large files are known by their beginning and their end, wherever the images stand', () => {
+  const folder = tempFolder(true)
+  const boxes = Buffer.from(`,${json(box(1, 1, 1))}`.repeat(10_000))
+  const write = (name: string, head: string, category: object) => {
+    const file = openSync(join(folder, name), 'w')
+    writeSync(file, head)
+    for (let bytes = 0; bytes < 70 * 1024 * 1024; bytes += boxes.length) writeSync(file, boxes)
+    writeSync(
+      file,
+      `],"images":[${json(image(1, 'a.jpg'))}${`,${json(image(2, 'b.jpg'))}`.repeat(60_000)}],"categories":[${json(category)}]}`,
+    )
+    closeSync(file)
+  }
+  write('lvis_v1_train.json', `{"info":{},"annotations":[${json(box(1, 1, 1))}`, {
+    ...CUP[0],
+    synset: 'cup.n.01',
+    frequency: 'f',
+  })
+  expect(sniff(join(folder, 'lvis_v1_train.json'))[0]?.format).toBe('lvis')
+  expect(sniff(folder)[0]?.format).toBe('lvis')
+  write('lvis_v1_train.json', `{"info":{},"annotations":[${json(box(1, 1, 1))}`, CUP[0] as object)
+  expect(sniff(folder)[0]?.format).toBe('coco')
 })
