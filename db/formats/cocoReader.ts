@@ -99,6 +99,8 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
     width: sideOf(row.width),
     height: sideOf(row.height),
     where,
+    // the copies beside the file, where a project is over them
+    ...(original === null ? {} : { otherNames: [fileName] }),
     ...(id === undefined ? {} : { id }),
     ...(options.prefix === undefined ? {} : { shared: true }),
     ...classList('absent', row.neg_category_ids, options),

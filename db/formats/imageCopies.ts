@@ -22,10 +22,10 @@ export class PictureNames {
     this.#keepNames = keepNames
   }
 
-  /** The name of a picture in the export, relative with `/`; copied to `folder` if pictures are. One that cannot be copied is noted, not fatal. */
-  async add(fileName: string, folder: string): Promise<string> {
+  /** The name of a picture in the export, relative with `/`; copied to `folder` if pictures are, as `wanted` where that is free. One that cannot be copied is noted, not fatal. */
+  async add(fileName: string, folder: string, wanted = fileName): Promise<string> {
     if (this.#copy === null) return fileName
-    const name = this.#keepNames ? portablePath(fileName) : this.#names.nameFor(fileName)
+    const name = this.#keepNames ? portablePath(fileName) : this.#names.nameFor(wanted)
     const to = join(folder, name)
     try {
       await mkdir(dirname(to), { recursive: true })

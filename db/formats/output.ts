@@ -44,6 +44,8 @@ export interface FileBody {
 export interface FolderBody {
   /** Where copied pictures go, relative; by subset. */
   imagesFolder(item: ExportItem): string
+  /** What a copied picture is best called; its own name when left out. */
+  pictureName?(item: ExportItem): string
   /** Writes what belongs to one image. */
   image(image: OutImage, write: WriteText): Promise<void>
   /** Writes what belongs to all; `folder` is where it all lies until it is put in its place. */
@@ -196,7 +198,8 @@ export async function exportFolder(
     await folder.begin()
     for await (const item of walk(source, options)) {
       const boxes = selection.boxesOf(item)
-      const fileName = await pictures.add(item.image.fileName, join(folder.temporary, body.imagesFolder(item)))
+      const place = join(folder.temporary, body.imagesFolder(item))
+      const fileName = await pictures.add(item.image.fileName, place, body.pictureName?.(item))
       await body.image({ item, fileName, boxes }, write)
     }
     await body.finish(write, folder.temporary)

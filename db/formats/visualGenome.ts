@@ -1,7 +1,7 @@
 /** Visual Genome: regions (phrases with integer boxes) or objects, image by image, and where each image comes from. */
 
 import { existsSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, extname, join } from 'node:path'
 import type { Format } from './format.ts'
 import { type ImportItem, isRow, type Key, keyOf, numberOf, problem, sideOf, textOf } from './items.ts'
 import { readJson } from './jsonStream.ts'
@@ -16,6 +16,7 @@ const IMAGES = 'image_data.json'
 
 interface Known {
   fileName: string
+  otherNames?: string[]
   width: number | null
   height: number | null
 }
@@ -28,8 +29,14 @@ function readImages(path: string): Map<number | string, Known> {
     const key = keyOf(value.image_id ?? value.id)
     const url = textOf(value.url)?.split('/').slice(-2).join('/')
     const fileName = textOf(value.file_name) ?? url ?? null
+    const source = textOf(value.source_file_name) // ours: of a picture that was copied under its number
     if (key !== null && fileName !== null)
-      images.set(key, { fileName, width: sideOf(value.width), height: sideOf(value.height) })
+      images.set(key, {
+        fileName: source ?? fileName,
+        otherNames: [fileName],
+        width: sideOf(value.width),
+        height: sideOf(value.height),
+      })
   }
   return images
 }
@@ -137,6 +144,8 @@ export const visualGenome: Format = {
     const images: string[] = []
     return exportFolder(source, options, visualGenome, {
       imagesFolder: () => 'VG_100K',
+      // its tools look for the picture of an entry by its number
+      pictureName: ({ image }) => `${image.id}${extname(image.fileName)}`,
       async image({ item: { image }, fileName, boxes }) {
         const { id, width, height } = image
         images.push(
@@ -144,6 +153,7 @@ export const visualGenome: Format = {
             image_id: id,
             url: `VG_100K/${fileName}`,
             file_name: fileName,
+            ...(fileName === image.fileName ? {} : { source_file_name: image.fileName }),
             width,
             height,
             coco_id: null,

@@ -110,7 +110,10 @@ export class ImageMatcher {
   }
 
   #findNames({ fileName, otherNames = [] }: ImportImage): Match {
-    for (const name of [fileName, ...otherNames]) {
+    const names = [fileName, ...otherNames]
+    const exact = names.map((name) => this.#byName.get(name)).find((image) => image !== undefined)
+    if (exact !== undefined) return { image: exact }
+    for (const name of names) {
       const found = this.#findName(name)
       if (found !== null) return found
     }

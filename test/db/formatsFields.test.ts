@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { exportAs, newProject } from '../support/formats.ts'
+import { boxesOf, exportAs, importFrom, newProject } from '../support/formats.ts'
 import { annotationRow, categoryRow, imageRow, tempFolder } from './support.ts'
 
 function project(folder: string) {
@@ -148,5 +148,47 @@ test('copied pictures keep their folders and names when asked', async () => {
   await exportAs(store, 'yolo', join(folder, 'kept'), { copyImages: true, keepNames: true, copyImage })
   expect(copied).toEqual(['images/train/a.png', 'images/train/b.png', 'images/train/a.png', 'images/train/sub/b.png'])
   expect(readFileSync(join(folder, 'kept', 'labels', 'train', 'sub', 'b.txt'), 'utf8')).toMatch(/^2 0\.999/)
+  store.close()
+})
+
+test('pictures copied under other names are found again, in the project they came from and in one over the copies', async () => {
+  const folder = tempFolder(true)
+  const images = [imageRow(1, 'a.png'), imageRow(2, 'sub/a.png')]
+  const annotations = [annotationRow(1, 1, { caption: 'one' }), annotationRow(2, 2, { caption: 'two' })]
+  const store = newProject(folder, 'p', { images, annotations })
+  const copied: string[] = []
+  const copyImage = async (_from: string, to: string) => void copied.push(to.slice(to.lastIndexOf('/') + 1))
+  await exportAs(store, 'coco', join(folder, 'out.json'), { copyImages: true, copyImage })
+  await exportAs(store, 'visual-genome', join(folder, 'vg'), { copyImages: true, copyImage })
+  expect(copied).toEqual(['a.png', 'sub_a.png', '1.png', '2.png'])
+  const over = (name: string, names: string[]) =>
+    newProject(folder, name, { images: names.map((fileName, index) => imageRow(index + 1, fileName)) })
+  for (const [format, path, copies] of [
+    ['coco', 'out.json', ['a.png', 'sub_a.png']],
+    ['visual-genome', 'vg', ['1.png', '2.png']],
+  ] as const) {
+    for (const [name, names] of [
+      ['origin', ['a.png', 'sub/a.png']],
+      ['copies', [...copies]],
+    ] as const) {
+      const again = over(`${format}-${name}`, [...names])
+      await importFrom(again, format, join(folder, path))
+      expect(boxesOf(again).map(({ image, row }) => [image, row.caption])).toEqual([
+        [names[0], 'one'],
+        [names[1], 'two'],
+      ])
+      again.close()
+    }
+  }
+  await expect(exportAs(store, 'voc', join(folder, 'voc'), { keepNames: true })).resolves.toBeDefined()
+  const twins = newProject(folder, 'twins', { images: [imageRow(1, 'a.png'), imageRow(2, 'A.jpg')] })
+  for (const format of ['yolo', 'voc', 'labelme', 'flickr30k'] as const) {
+    await expect(exportAs(twins, format, join(folder, `twins-${format}`))).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      message: expect.stringMatching(/^Two pictures would share .*copy the images along/),
+    })
+    await exportAs(twins, format, join(folder, `twins-${format}`), { copyImages: true, copyImage })
+  }
+  twins.close()
   store.close()
 })

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import type { FormatName } from '../../db/records/formatNames.ts'
 import { type Contents, exportAs, newProject } from '../support/formats.ts'
 import { pythonWith } from '../support/pythonEnvironment.ts'
 import { annotationRow, categoryRow, imageRow, tempFolder } from './support.ts'
@@ -30,12 +31,13 @@ const EXPECTED = [
 ]
 
 /** A project of three real pictures. */
-async function project(folder: string) {
-  const store = newProject(folder, 'one', CONTENTS)
+async function project(folder: string, ending: 'png' | 'jpg' = 'png') {
+  const images = CONTENTS.images.map((row) => ({ ...row, fileName: row.fileName.replace('png', ending) }))
+  const store = newProject(folder, 'one', { ...CONTENTS, images })
   const { default: sharp } = await import('sharp')
-  for (const { fileName } of CONTENTS.images) {
+  for (const { fileName } of images) {
     const pixels = sharp({ create: { ...side, channels: 3, background: '#884422' } })
-    writeFileSync(join(store.imagesDir, fileName), await pixels.png().toBuffer())
+    writeFileSync(join(store.imagesDir, fileName), await pixels.toFormat(ending === 'jpg' ? 'jpeg' : 'png').toBuffer())
   }
   return store
 }
@@ -124,6 +126,54 @@ test('the refer API’s index: every reference of the pickle has its box, image,
       ['a.png', 'traffic light', [10, 12, 20, 16], ['the left light']],
       ['b.png', 'cup', [5, 6, 7, 8], ['the cup', 'red one']],
     ],
+  })
+})
+
+test('the readers of the training recipe take what we write for them', { timeout: 120_000 }, async (ctx) => {
+  const found = pythonWith('torch', 'torch', true)
+  if ('reason' in found) return ctx.skip(found.reason)
+  const folder = tempFolder()
+  const store = await project(folder, 'jpg')
+  const formats = {
+    coco: 'coco.json',
+    refcoco: 'refcoco',
+    'visual-genome': 'vg',
+    flickr30k: 'flickr',
+    'groma-instruct': 'groma.json',
+    'coco-captions': 'captions.json',
+  } as const
+  for (const [format, name] of Object.entries(formats))
+    await exportAs(store, format as FormatName, join(folder, name), { copyImages: true })
+  store.close()
+  const training = fileURLToPath(new URL('../../native-models/training', import.meta.url))
+  const [light, cup, all] = [
+    [10, 12, 30, 28],
+    [5, 6, 12, 14],
+    [0, 0, 64, 48],
+  ]
+  const said = 'the left light'
+  const find = (phrase: string) => expect.stringContaining(phrase)
+  expect(judge(found.python, 'training_judge.py', training, folder)).toEqual({
+    coco: [
+      ['a.jpg', [light, all], [find('cup'), find('traffic light')]],
+      ['b.jpg', [cup], [find('cup')]],
+    ],
+    refcoco: [
+      ['a.jpg', [light], [find(said), find(said)]],
+      ['b.jpg', [cup], [find('red one'), find('the cup'), expect.any(String)]],
+    ],
+    visual_genome: [
+      ['1.jpg', [light, all], [find('cup'), find(said)]],
+      ['2.jpg', [cup], [find('cup')]],
+    ],
+    // its reader takes the corners as they stand, from 1
+    flickr30k: [
+      ['a.jpg', [[11, 13, 30, 28]], [find(`<p>${said}</p><roi><ground_box></roi>`)]],
+      ['b.jpg', [], []],
+      ['empty.jpg', [], []],
+    ],
+    groma_instruct: [['a.jpg', [light, all], [find(`<p>${said}</p><roi><ground_box></roi>`)]]],
+    captions: [['a.jpg', [], [find(said)]]],
   })
 })
 
