@@ -61,6 +61,7 @@ export const cocoCaptions: Format = {
         return captions.map((caption) => `\n${JSON.stringify({ id: ++id, image_id: image.id, caption })}`).join(',')
       },
       separator: ',',
+      saysUpright: true,
       tail: () => `\n],\n"images":[${images.map((row) => `\n${row}`).join(',')}\n]}\n`,
     })
     return { ...report, annotations: id, categories: 0 }

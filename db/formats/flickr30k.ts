@@ -3,15 +3,15 @@
  * as XML with whole pixels from 1. The natural home of grounded answers.
  */
 import { basename, dirname, join } from 'node:path'
-import { DbError, toDbError } from '../errors.ts'
+import { DbError } from '../errors.ts'
 import type { BboxXywh, GroundedSpan, Message } from '../records/records.ts'
 import type { Format } from './format.ts'
-import { type ImportItem, parseNumber, problem, sideOf } from './items.ts'
+import { type ImportItem, parseNumber, problem sideOf } from './items.ts'
 import { exportFolder, type OutImage } from './output.ts'
 import { sentenceItem } from './sentences.ts'
 import { type ImportInput, listFilesBelow, readLines } from './textFile.ts'
 import { wholePixels } from './wholePixels.ts'
-import { child, childText, escapeXml, readXml, type XmlElement } from './xml.ts'
+import { child, childText, escapeXml, readXml, reasonOf, type XmlElement } from './xml.ts'
 
 const TYPES = new Set([
   'people',
@@ -115,7 +115,7 @@ function* read(input: ImportInput): Generator<ImportItem> {
       yield { kind: 'image', key: stem, fileName, ...size, where: xml ?? sentences.get(stem) ?? stem }
       yield* readSentences(input, stem, sentences.get(stem), entities)
     } catch (error) {
-      yield problem(xml ?? stem, toDbError(error, xml ?? stem).message)
+      yield problem(xml ?? stem, reasonOf(error, xml ?? stem))
       continue
     }
     for (const [id, { boxes, phrase, type }] of entities) {

@@ -39,6 +39,8 @@ export interface FileBody {
   tail(): string
   /** Between the texts of two images. */
   separator?: string
+  /** The file itself says that its boxes fit upright pictures; else the report does. */
+  saysUpright?: boolean
 }
 
 export interface FolderBody {
@@ -157,7 +159,7 @@ export async function exportFile(source: ExportSource, options: ExportOptions, b
     await file.finish()
     await copies?.publish()
     await file.publish()
-    return report(path, selection, pictures.notes)
+    return report(path, selection, body.saysUpright ? pictures.notes : [...pictures.notes, EXIF_NOTE])
   } catch (error) {
     await file?.abort()
     await copies?.abort()

@@ -1,7 +1,7 @@
 /** A look at a dropped file or folder that is cheap however large it is, for guessing its format. */
 import { statSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { toDbError } from '../errors.ts'
+import { codeOf, DbError, toDbError } from '../errors.ts'
 import { readJson } from './jsonStream.ts'
 import { listFilesBelow, readBytes, readHead, readTail } from './textFile.ts'
 
@@ -65,7 +65,8 @@ export function probePath(path: string): Probe {
   try {
     isFolder = statSync(path).isDirectory()
   } catch (error) {
-    throw toDbError(error, `There is no file or folder ${path}`)
+    if (codeOf(error) === 'ENOENT') throw new DbError('NOT_FOUND', `There is no file or folder ${path}.`)
+    throw toDbError(error, `${path} cannot be read`)
   }
   const full = (name: string): string => (isFolder ? join(path, name) : path)
   const heads = new Map<string, string>()

@@ -49,6 +49,12 @@ interface Told {
 }
 
 function find(input: ImportInput): { refs: string[]; instances: string } {
+  const name = basename(input.path)
+  if (!input.isFolder && !REFS.test(name) && !/instances.*\.json$/.test(name))
+    throw new DbError(
+      'INVALID_INPUT',
+      `${name} is no file of references: name the folder of refs(...).p and instances.json.`,
+    )
   const folder = input.isFolder ? input.path : dirname(input.path)
   const names = listFilesBelow(folder, 10_000)
   const instances =

@@ -1,14 +1,13 @@
 /** Pascal VOC: one XML for each image, corners in whole pixels from 1, both inside the box. */
 import { basename, dirname, join } from 'node:path'
-import { toDbError } from '../errors.ts'
 import type { BboxXywh } from '../records/records.ts'
 import type { Format } from './format.ts'
-import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
+import { type ImportItem, note, parseNumber, problem sideOf } from './items.ts'
 import { exportFolder } from './output.ts'
 import { bestOf } from './probe.ts'
 import { type ImportInput, listFilesBelow, readHead } from './textFile.ts'
 import { wholePixels } from './wholePixels.ts'
-import { child, childText, escapeXml, readXml, type XmlElement } from './xml.ts'
+import { child, childText, escapeXml, readXml, reasonOf, type XmlElement } from './xml.ts'
 
 const FLAGS = ['difficult', 'truncated', 'occluded'] as const
 
@@ -100,7 +99,7 @@ function* read(input: ImportInput): Generator<ImportItem> {
       }
       if (!found) yield problem(file, 'holds no <annotation>')
     } catch (error) {
-      yield problem(file, toDbError(error, file).message)
+      yield problem(file, reasonOf(error, file))
     }
   }
 }

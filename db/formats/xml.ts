@@ -1,7 +1,7 @@
 /** XML in and out: elements one by one, no document types, no entities but the five of XML. */
 import { basename } from 'node:path'
 import sax from 'sax'
-import { DbError } from '../errors.ts'
+import { DbError, toDbError } from '../errors.ts'
 import { type OnBytes, readHead, readTextPieces } from './textFile.ts'
 
 export interface XmlElement {
@@ -40,7 +40,8 @@ export function* readXml(path: string, isRow: (name: string) => boolean, onBytes
   const open: XmlElement[] = []
   let depth = 0
   let rowStart = 0
-  parser.onerror = (error) => refuse((error.message.split('\n')[0] ?? '').toLowerCase() || 'is no XML')
+  parser.onerror = (error) =>
+    refuse((error.message.split('\n')[0] ?? '').toLowerCase().replace(/\.+$/, '') || 'is no XML')
   parser.ondoctype = () => refuse('a document type (DTD) is not taken')
   parser.onopentag = ({ name, attributes }) => {
     if (++depth > MAX_DEPTH) refuse(`is nested deeper than ${MAX_DEPTH} levels`)
@@ -83,6 +84,14 @@ export function* readXml(path: string, isRow: (name: string) => boolean, onBytes
   yield* ready.splice(0)
 }
 
+/** Why a file of several cannot be read, without its name, which the place says. */
+export function reasonOf(error: unknown, file: string): string {
+  const { message } = toDbError(error, file)
+  const name = basename(file)
+  return message.startsWith(`${name} `) || message.startsWith(`${name}: `)
+    ? message.slice(name.length).replace(/^:? /, '')
+    : message
+}
 /** The text of the first child of this name, trimmed; undefined when there is none. */
 export function childText(element: XmlElement, name: string): string | undefined {
   return child(element, name)?.text.trim()

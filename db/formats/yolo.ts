@@ -3,6 +3,7 @@
  * classes in data.yaml, classes.txt or a .names file. Any layout of splits is read.
  */
 import { basename, dirname, join } from 'node:path'
+import { DbError } from '../errors.ts'
 import type { BboxXywh } from '../records/records.ts'
 import { polygonBounds } from './boxes.ts'
 import type { Format } from './format.ts'
@@ -80,9 +81,14 @@ function* readLabels(root: string, name: string, key: string, names: Names, told
 }
 
 function* read(input: ImportInput): Generator<ImportItem> {
+  if (!input.isFolder && !/\.ya?ml$/i.test(input.path))
+    throw new DbError(
+      'INVALID_INPUT',
+      `${basename(input.path)} is no YOLO data set: name its folder, or its data.yaml.`,
+    )
   // a data.yaml speaks of the folder it lies in, or of another one
   let layout = layoutOf(input.isFolder ? input.path : dirname(input.path))
-  if (!input.isFolder && layout.labels.length === 0 && /\.ya?ml$/i.test(input.path)) {
+  if (!input.isFolder && layout.labels.length === 0) {
     const elsewhere = rootElsewhere(input.path)
     if (elsewhere !== null) {
       layout = { ...layoutOf(elsewhere), names: layout.names }

@@ -6,7 +6,7 @@ import { statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { DbError, throwIfAborted } from '../errors.ts'
 import { type ImportAnnotation, type ImportItem, type ImportMessage, note } from '../formats/items.ts'
-import { type ImportSource, locate, readSource } from '../formats/registry.ts'
+import { formats, type ImportSource, locate, readSource } from '../formats/registry.ts'
 import type { ProjectStore } from '../project.ts'
 import { type Change, diffOf } from '../records/diff.ts'
 import type { FormatName } from '../records/formatNames.ts'
@@ -209,9 +209,14 @@ function replaceable(store: ProjectStore, counter: Counter): Annotation[] {
 /** What people call the import's source. */
 const nameOf = ({ path, name }: ImportRequest): string => name ?? basename(path)
 
-function refusalOf({ images, problems, conflicts }: ImportPlan, request: ImportRequest): string | null {
+function refusalOf(
+  { images, annotations, messages, categories, problems, conflicts }: ImportPlan,
+  request: ImportRequest,
+): string | null {
   const { choices } = request
   const file = nameOf(request)
+  if (images.inFile + annotations.inFile + messages.inFile + categories.length + problems.count === 0)
+    return `${file} holds nothing in the format ${formats[request.format].name}`
   const [first] = problems.first
   if (problems.count > 0 && !choices.skipBad && first !== undefined) {
     return `${plural(problems.count, 'row', 'rows')} of ${file} cannot be taken, e.g. ${first.where}: ${first.reason}`

@@ -1,4 +1,5 @@
 /** In and out: the record of the work as files of other programs. */
+import { statSync } from 'node:fs'
 import { basename, isAbsolute, join, resolve } from 'node:path'
 import { exportProject } from '../../db/exports/exportProject.ts'
 import { isOwnExport as isOwnFile } from '../../db/formats/coco.ts'
@@ -36,6 +37,9 @@ const absolute = (session: ProjectSession, path: string): string =>
 /** What a file or folder looks most like. @throws INVALID_INPUT when it looks like nothing we know */
 function guess(path: string, name: string): FormatName {
   const [best] = sniff(path)
+  if (best === undefined && statSync(path).isDirectory())
+    throw new AppError('INVALID_INPUT', `${name} holds nothing in a format that is known here. "formats" lists them.`)
+  if (best === undefined && statSync(path).size === 0) throw new AppError('INVALID_INPUT', `${name} is empty.`)
   if (best === undefined)
     throw new AppError('INVALID_INPUT', `${name} is in no format that is known here. "formats" lists them.`)
   return best.format

@@ -177,6 +177,17 @@ const xml = (inner: string): string =>
 const REFUSED: [string, FormatName, Record<string, string | Buffer>, RegExp][] = [
   ['an empty file', 'coco', { 'x.json': '' }, /is empty/],
   ['only spaces', 'coco', { 'x.json': ' \n\t ' }, /is empty/],
+  ['lists of nothing that is known', 'coco', { 'x.json': '{"a":[1]}' }, /holds nothing in the format COCO instances/],
+  ['a folder without a single XML', 'voc', { 'a.txt': 'x', 'b.txt': 'y' }, /holds nothing in the format Pascal VOC/],
+  ['YOLO by a file that is no data.yaml', 'yolo', { 'x.json': coco({}) }, /name its folder, or its data.yaml/],
+  ['YOLO without labels', 'yolo', { 'data.yaml': 'names: [x]', 'notes.md': '' }, /no file of labels/],
+  ['references by a file that is none', 'refcoco', { 'x.json': coco({}) }, /no file of references/],
+  [
+    'a video’s tracks',
+    'cvat',
+    { 'a.xml': '<annotations><version>1.1</version><track id="0" label="car"/></annotations>' },
+    /CVAT for images/,
+  ],
   ['another format', 'coco', { 'x.json': '<html>' }, /not a JSON file/],
   ['bytes', 'coco', { 'x.json': Buffer.from([0x7b, 0, 0, 0, 1]) }, /lacks|no text/],
   ['cut short', 'coco', { 'x.json': coco({}).slice(0, 200) }, /ends/],
