@@ -2,7 +2,7 @@
 import { basename, dirname, join } from 'node:path'
 import type { BboxXywh } from '../records/records.ts'
 import type { Format } from './format.ts'
-import { type ImportItem, note, parseNumber, problem sideOf } from './items.ts'
+import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
 import { exportFolder } from './output.ts'
 import { bestOf } from './probe.ts'
 import { type ImportInput, listFilesBelow, readHead } from './textFile.ts'
