@@ -219,7 +219,7 @@ function refusalOf(
     return `${file} holds nothing in the format ${formats[request.format].name}`
   const [first] = problems.first
   if (problems.count > 0 && !choices.skipBad && first !== undefined) {
-    return `${plural(problems.count, 'row', 'rows')} of ${file} cannot be taken, e.g. ${first.where}: ${first.reason}`
+    return `${plural(problems.count, 'row', 'rows')} of ${file} cannot be taken, e.g. ${first.where}: ${first.reason.replace(/\.$/, '')}`
   }
   if (images.missing > 0 && choices.missingImages === 'refuse' && !choices.skipBad) {
     const some = images.missingExamples.slice(0, 3).join(', ')
