@@ -12,6 +12,7 @@ import {
   pauseImport,
   previousStep,
   resumeImport,
+  setFormat,
   setPath,
   startImport,
   undoImport,
@@ -47,6 +48,22 @@ async function start(file: FakeFile = {}, steps = 1): Promise<void> {
 
 describe('the import wizard', () => {
   beforeEach(() => start())
+
+  it('says whose numbers results have, and says nothing of them for other formats', async () => {
+    setFormat('coco-results')
+    chooseLater({ instances: ' /data/instances.json ' })
+    await nextStep()
+    expect(asked.at(-1)?.instances).toBe('/data/instances.json')
+    await previousStep()
+    chooseLater({ instances: 'project' })
+    await nextStep()
+    expect(asked.at(-1)?.instances).toBe('project')
+    await previousStep()
+    setFormat('coco')
+    chooseLater({ instances: 'project' })
+    await nextStep()
+    expect(asked.at(-1)?.instances).toBeUndefined()
+  })
 
   it('takes the format that the file looks like, and passes over steps without choices', async () => {
     expect(state()).toMatchObject({ step: 'source', format: 'coco', problem: null })
