@@ -1,7 +1,8 @@
 /**
  * What the demo model can do, measured on fresh scenes through our own engine: the figures of its model card.
- * Run by itself for the card: `node test/support/demoFigures.ts [SCENES] [FIRST_SEED] [--checkpoint DIR] [--without branch|features]`;
- * `--without` silences a part of the region tokens first: the convolution branch, or all that is told beside `<rK>`.
+ * Run by itself for the card: `node test/support/demoFigures.ts [SCENES] [FIRST_SEED] [--checkpoint DIR]
+ * [--without branch|features|tokens] [--pairs held-out|others] [--backgrounds unseen]`; `--without` silences a part of the
+ * region tokens first: the convolution branch, all that is told beside `<rK>`, or that and what `<rK>` itself says.
  */
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -21,7 +22,7 @@ import { auroc } from '../../native-models/metrics/auroc.ts'
 import { sameCaption } from '../../native-models/metrics/captions.ts'
 import { cocoIouThresholds } from '../../native-models/metrics/detection.ts'
 import { decodeImage } from '../../native-models/preprocess/image.ts'
-import { absentExpressions, drawScene, referringExpression } from './syntheticScenes.ts'
+import { absentExpressions, drawScene, referringExpression, type SceneOptions } from './syntheticScenes.ts'
 
 export const demoCheckpoint = join(import.meta.dirname, '../../native-models/demo/checkpoint')
 
@@ -54,7 +55,9 @@ export interface DemoFigures {
 const silenced = {
   branch: ['region_encoder.roi_align.flatten_linear.weight'],
   features: ['region_encoder.roi_align.updims.weight', 'region_encoder.roi_align.updims.bias'],
+  tokens: ['region_encoder.roi_align.updims.weight', 'region_encoder.roi_align.updims.bias', 'new_input_embs.weight'],
 }
+const REGION_NAMES = 100 // <r0> to <r99>, the last rows of new_input_embs
 export type RegionTokenPart = keyof typeof silenced
 
 /** A copy of a checkpoint whose region tokens lack a part. */
@@ -62,9 +65,15 @@ function copyWithout(checkpoint: string, part: RegionTokenPart, to: string): voi
   cpSync(checkpoint, to, { recursive: true })
   const bytes = readFileSync(join(checkpoint, 'model.safetensors'))
   const headerEnd = 8 + Number(bytes.readBigUInt64LE())
-  const header = JSON.parse(bytes.toString('utf8', 8, headerEnd)) as Record<string, { data_offsets: [number, number] }>
+  const header = JSON.parse(bytes.toString('utf8', 8, headerEnd)) as Record<
+    string,
+    { data_offsets: [number, number]; shape: number[] }
+  >
   for (const name of silenced[part]) {
-    const [from, end] = header[name]!.data_offsets
+    const { data_offsets, shape } = header[name]!
+    const end = data_offsets[1]
+    const all = end - data_offsets[0]
+    const from = end - (name === 'new_input_embs.weight' ? (all * REGION_NAMES) / shape[0]! : all)
     bytes.fill(0, headerEnd + from, headerEnd + end)
   }
   writeFileSync(join(to, 'model.safetensors'), bytes)
@@ -109,6 +118,7 @@ export async function measureDemo(
   sceneCount: number,
   firstSeed: number,
   tell: (scene: number, figures: DemoFigures) => void = () => {},
+  sceneOptions: SceneOptions = {},
 ): Promise<DemoFigures> {
   const n = { objects: 0, found: 0, proposals: 0, matched: 0, right: 0, drawnRight: 0, asked: 0, located: 0 }
   const all = { asked: 0, given: 0, hit: 0 }
@@ -131,7 +141,7 @@ export async function measureDemo(
     absentAuroc: auroc(confidence.there, confidence.absent),
   })
   for (let k = 0; k < sceneCount; k++) {
-    const scene = await drawScene(firstSeed + k)
+    const scene = await drawScene(firstSeed + k, sceneOptions)
     const truth = scene.objects.map(({ bboxXywh: [x, y, w, h] }) =>
       xywhPixelsToCxcywh(boxXywhPixels(x, y, w, h), scene.width, scene.height),
     )
@@ -207,21 +217,32 @@ function asDrawn([cx, cy, w, h]: BoxCxcywh, seed: number): BoxCxcywh {
 }
 
 if (import.meta.main) {
+  const text = { type: 'string' } as const
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { checkpoint: { type: 'string' }, without: { type: 'string' } },
+    options: { checkpoint: text, without: text, pairs: text, backgrounds: text },
   })
   const [scenes = 100, seed = 1_000_000] = positionals.map(Number)
-  const { checkpoint, without } = values
-  if (without !== undefined && !Object.hasOwn(silenced, without))
-    throw new Error(`--without takes ${Object.keys(silenced).join(' or ')}`)
+  const oneOf = <K extends string, T extends string>(name: K & keyof typeof values, ...allowed: T[]) => {
+    const value = values[name] as T | undefined
+    if (value === undefined) return {}
+    if (!allowed.includes(value)) throw new Error(`--${name} takes ${allowed.join(' or ')}`)
+    return { [name]: value } as Record<K, T>
+  }
+  const { checkpoint } = values
   const { engine, close } = await openDemo({
     ...(checkpoint === undefined ? {} : { checkpoint }),
-    ...(without === undefined ? {} : { without: without as RegionTokenPart }),
+    ...oneOf('without', ...(Object.keys(silenced) as RegionTokenPart[])),
   })
-  const figures = await measureDemo(engine, scenes, seed, (done, now) => {
-    if (done % 10 === 0) console.error(done, JSON.stringify(now))
-  })
+  const figures = await measureDemo(
+    engine,
+    scenes,
+    seed,
+    (done, now) => {
+      if (done % 10 === 0) console.error(done, JSON.stringify(now))
+    },
+    { ...oneOf('pairs', 'held-out', 'others'), ...oneOf('backgrounds', 'unseen') },
+  )
   console.log(JSON.stringify(figures, null, 1))
   await close()
 }

@@ -111,6 +111,42 @@ const overlapOfSmaller = (a: number[], b: number[]) => {
   return w <= 0 || h <= 0 ? 0 : (w * h) / Math.min(a[2]! * a[3]!, b[2]! * b[3]!)
 }
 
+/** What training scenes never have behind their things: stripes, dots, rings, strong blotches, lines as of print. */
+function unseenBackground(next: () => number, width: number, height: number): string {
+  const muted = () =>
+    `hsl(${Math.round(360 * next())},${Math.round(8 + 14 * next())}%,${Math.round(38 + 30 * next())}%)`
+  const [one, two] = [muted(), muted()]
+  const all = `width="${width}" height="${height}"`
+  const cell = Math.round(Math.min(width, height) * (0.05 + 0.08 * next()))
+  const tiled = (drawn: string, turn = 0) =>
+    `<pattern id="u" width="${cell}" height="${cell}" patternUnits="userSpaceOnUse" patternTransform="rotate(${turn})">${drawn}</pattern><rect ${all} fill="${one}"/><rect ${all} fill="url(#u)"/>`
+  switch (Math.floor(next() * 5)) {
+    case 0:
+      return tiled(`<rect width="${cell / 2}" height="${cell}" fill="${two}"/>`, 20 + Math.round(50 * next()))
+    case 1:
+      return tiled(`<circle cx="${cell / 2}" cy="${cell / 2}" r="${cell / 5}" fill="${two}"/>`)
+    case 2: {
+      const rings = Array.from(
+        { length: 30 },
+        (_, k) => `<circle cx="${width * 0.4}" cy="${height * 0.6}" r="${k * cell}"/>`,
+      )
+      return `<rect ${all} fill="${one}"/><g fill="none" stroke="${two}" stroke-width="${cell / 3}">${rings.join('')}</g>`
+    }
+    case 3:
+      return `<filter id="b"><feTurbulence type="turbulence" baseFrequency="${(0.004 + 0.01 * next()).toFixed(4)}" numOctaves="5" seed="${Math.floor(next() * 1000)}"/><feColorMatrix values="0.5 0.2 0 0 0.2  0.2 0.5 0 0 0.2  0.2 0.2 0.3 0 0.2  0 0 0 0 1"/></filter><rect ${all} filter="url(#b)"/>`
+    default: {
+      const rows = Array.from({ length: Math.ceil(height / cell) }, (_, row) =>
+        Array.from({ length: Math.ceil(width / cell) }, (_, column) =>
+          next() < 0.7
+            ? `<rect x="${column * cell}" y="${row * cell}" width="${(cell * (0.3 + 0.6 * next())).toFixed(1)}" height="${(cell / 6).toFixed(1)}"/>`
+            : '',
+        ).join(''),
+      )
+      return `<rect ${all} fill="${one}"/><g fill="${two}">${rows.join('')}</g>`
+    }
+  }
+}
+
 function background(next: () => number, width: number, height: number): string {
   const grey = (low = 80, span = 90) => {
     const base = low + span * next()
@@ -128,8 +164,18 @@ function background(next: () => number, width: number, height: number): string {
   return `<filter id="n"><feTurbulence type="fractalNoise" baseFrequency="${(0.01 + 0.03 * next()).toFixed(3)}" numOctaves="3" seed="${Math.floor(next() * 1000)}"/><feColorMatrix values="0.2 0.1 0 0 0.3  0.1 0.2 0 0 0.3  0 0.1 0.2 0 0.3  0 0 0 0 1"/></filter><rect width="${width}" height="${height}" filter="url(#n)"/>`
 }
 
+/** The pairs that `groma_training.vocabulary.HELD_OUT` names: each colour and each shape once. */
+export const isHeldOut = (colour: string, shape: string): boolean =>
+  Object.keys(colours).indexOf(colour) === (shapes as readonly string[]).indexOf(shape)
+
+export interface SceneOptions {
+  /** only things of held-out pairs, or only others; all of them by default */
+  pairs?: 'held-out' | 'others'
+  backgrounds?: 'unseen'
+}
+
 /** Draws scene `seed`: 3 to 9 objects, boxes overlapping at most 15% of the smaller one. */
-export async function drawScene(seed: number): Promise<Scene> {
+export async function drawScene(seed: number, options: SceneOptions = {}): Promise<Scene> {
   const next = random(seed)
   const shorter = 320 + Math.round(600 * next())
   const longer = Math.round(shorter * (1 + 0.7 * next()))
@@ -137,9 +183,10 @@ export async function drawScene(seed: number): Promise<Scene> {
   const objects: SceneObject[] = []
   const paths: string[] = []
   const wanted = 3 + Math.floor(next() * 7)
-  for (let tries = 0; objects.length < wanted && tries < 300; tries++) {
+  for (let tries = 0; objects.length < wanted && tries < 3000; tries++) {
     const shape = shapes[Math.floor(next() * shapes.length)]!
     const colour = (Object.keys(colours) as Colour[])[Math.floor(next() * 8)]!
+    if (options.pairs && (options.pairs === 'held-out') !== isHeldOut(colour, shape)) continue
     const size = next() < 0.5 ? 'small' : 'large'
     const side = Math.min(width, height) * (size === 'small' ? 0.09 + 0.07 * next() : 0.24 + 0.16 * next())
     // A cross turned by 45 degrees or a square on its corner keep their names; a heart on its head does not help anyone.
@@ -167,7 +214,8 @@ export async function drawScene(seed: number): Promise<Scene> {
     paths.push(`<path fill="${fill}" fill-rule="evenodd" d="${d}"/>`)
     objects.push({ shape, colour, size, bboxXywh, caption: `a ${size} ${colour} ${shape}` })
   }
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${background(next, width, height)}${paths.join('')}</svg>`
+  const behind = options.backgrounds === 'unseen' ? unseenBackground : background
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${behind(next, width, height)}${paths.join('')}</svg>`
   const picture = sharp(Buffer.from(svg)).flatten()
   const bytes = await (next() < 0.5
     ? picture.png()
