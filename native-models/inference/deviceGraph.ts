@@ -3,6 +3,7 @@ import type { GromaConfig } from '../groma/config.ts'
 import { int, ints } from '../onnx/attributes.ts'
 import { decodeModel } from '../onnx/decode.ts'
 import { ELEMENT_TYPE, encodeModel, type ModelRecord, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+import { withFloatPrompt } from './floatPrompt.ts'
 import { type DecoderShape, withGroupedAttention } from './groupedDecoder.ts'
 
 /** Graphs that lose nothing in float16: what selects and places boxes needs float32. */
@@ -37,18 +38,18 @@ export interface DeviceGraphOptions {
  * - With `half`, everything between the inputs and the outputs is float16.
  * - With `fused`, one operator is attention: MultiHeadAttention as it is, or GroupQueryAttention in the decoder, which then
  *   has other inputs (groupedDecoder.ts).
+ * - The plain decoder takes the prompt's keys and values in float32 (floatPrompt.ts).
  * - Products with weights in blocks take their inputs as floats, not rounded to 8 bits as on a CPU.
  * @throws Error when the bytes are not a graph of ours
  */
 export function deviceGraph(bytes: Uint8Array, options: DeviceGraphOptions): Uint8Array {
   const { half, headSize, fused = false, decoder } = options
   const model = withExactBlocks(decodeModel(bytes))
-  const attending = !fused
-    ? withPlainAttention(model, headSize)
-    : decoder
-      ? withGroupedAttention(model, decoder, half)
-      : model
-  return encodeModel(half ? withHalfFloats(attending) : attending)
+  const attending = () => {
+    if (decoder) return fused ? withGroupedAttention(model, decoder, half) : withFloatPrompt(model)
+    return fused ? model : withPlainAttention(model, headSize)
+  }
+  return encodeModel(half ? withHalfFloats(attending()) : attending())
 }
 
 /** `accuracy_level` 0: float inputs. */

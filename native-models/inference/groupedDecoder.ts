@@ -1,5 +1,6 @@
 import { int } from '../onnx/attributes.ts'
 import type { ModelRecord, NodeRecord, TensorRecord, ValueRecord } from '../onnx/proto.ts'
+import { reachable } from './reachable.ts'
 
 /** Sizes of the decoder that its graph does not tell. */
 export interface DecoderShape {
@@ -92,21 +93,4 @@ function node(opType: string, output: string, inputs: string[], attributes: Node
 function longs(name: string, values: readonly number[]): TensorRecord {
   const raw = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
   return { name, type: 'int64', shape: [values.length], bytes: { at: 'inline', raw } }
-}
-
-/** Without what no output depends on. */
-function reachable(model: ModelRecord): ModelRecord {
-  const producers = new Map(model.nodes.flatMap((one) => one.outputs.map((output) => [output, one] as const)))
-  const needed = new Set<string>()
-  const pending = model.outputs.map(({ name }) => name)
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    if (needed.has(value)) continue
-    needed.add(value)
-    pending.push(...(producers.get(value)?.inputs ?? []))
-  }
-  return {
-    ...model,
-    nodes: model.nodes.filter(({ outputs }) => outputs.some((output) => needed.has(output))),
-    initializers: model.initializers.filter(({ name }) => needed.has(name)),
-  }
 }

@@ -30,6 +30,12 @@ export const smallSizes: GromaSizes = {
   region: { ...releaseSizes.region, width: 256 },
 }
 
+/** A language model that a test has time for. */
+export const narrowSizes: GromaSizes = {
+  ...smallSizes,
+  llm: { ...smallSizes.llm, width: 256, heads: 4, kvHeads: 2, headSize: 64, ffn: 384 },
+}
+
 /** @param outDir must not exist yet */
 export async function makeReleaseEngine(
   outDir: string,

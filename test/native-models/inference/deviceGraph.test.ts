@@ -2,12 +2,17 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { embeddingsFile } from '../../../native-models/builders/modelFiles.ts'
 import { parseGromaConfig } from '../../../native-models/groma/config.ts'
-import { deviceGraph, headSizesOf } from '../../../native-models/inference/deviceGraph.ts'
+import { deviceGraph, headSizesOf, withExactBlocks } from '../../../native-models/inference/deviceGraph.ts'
+import { EmbeddingTable } from '../../../native-models/inference/embeddingTable.ts'
+import { HostKv } from '../../../native-models/inference/hostKv.ts'
+import { LanguageModel } from '../../../native-models/inference/languageModel.ts'
 import { floats, GraphSession, type Tensor } from '../../../native-models/inference/session.ts'
 import { noise } from '../../../native-models/inference/tinyGraph.ts'
 import { decodeModel } from '../../../native-models/onnx/decode.ts'
 import { encodeModel } from '../../../native-models/onnx/proto.ts'
+import { makeReleaseEngine, narrowSizes } from '../../support/releaseEngine.ts'
 import { makeTinyModel } from '../builders/tinyModel.ts'
 
 let tiny: Awaited<ReturnType<typeof makeTinyModel>>
@@ -61,6 +66,31 @@ describe('a graph for a device', () => {
     const error = relativeError(await run(path), await run(path, model))
     expect(error).toBeGreaterThan(1e-6)
     expect(error).toBeLessThan(2e-2)
+  })
+
+  it("takes the decoder's prompt in float32, where a folder's wants 8 bits", async () => {
+    const dir = join(tiny.root, 'int4')
+    await makeReleaseEngine(dir, { sizes: narrowSizes })
+    const config = parseGromaConfig(JSON.parse(await readFile(join(dir, 'config.json'), 'utf8')), 'config.json')
+    const path = join(dir, 'decoder.onnx')
+    const bytes = await readFile(path)
+    const table = new EmbeddingTable(join(dir, embeddingsFile('int4')), config.vocabSize, config.llm.hiddenSize)
+    const embeds = noise(20 * config.llm.hiddenSize)
+    const logits = async (model: Uint8Array, format: 'int8' | 'float32') => {
+      const session = await GraphSession.open(path, 1, { model })
+      const kv = new HostKv(config.llm, format)
+      const language = new LanguageModel(session, table, config.llm, { kv })
+      const prefix = await language.extend(null, embeds)
+      const found = await language.forward({ embeds: noise(config.llm.hiddenSize, 9), batch: 1, prefix, past: null })
+      const data = found.logits.slice()
+      await session.release()
+      return { logits: { data, dims: [data.length] } }
+    }
+    const expected = await logits(encodeModel(withExactBlocks(decodeModel(bytes))), 'int8')
+    const model = deviceGraph(bytes, { half: false, headSize: 0, decoder: config.llm })
+    expect(decodeModel(model).inputs.filter(({ type }) => !['float32', 'int64'].includes(type))).toEqual([])
+    expect(relativeError(expected, await logits(model, 'float32'))).toBeLessThan(2e-2) // 8 bits against none rounded
+    table.close()
   })
 
   it('refuses bytes that are no model', () => {
