@@ -49,6 +49,11 @@ class Window {
     this.#limit = limit
   }
 
+  /** Lets go of the file, however much of it was read. */
+  close(): void {
+    this.#chunks.return?.()
+  }
+
   get buffer(): Buffer {
     return this.#storage
   }
@@ -219,10 +224,14 @@ function* readObject(window: Window, limits: JsonLimits): Generator<JsonEntry> {
  */
 export function* readJson(chunks: Iterable<Buffer>, file: string, limits: JsonLimits = LIMITS): Generator<JsonEntry> {
   const window = new Window(chunks, file, limits.entryBytes)
-  const first = window.peek()
-  if (first < 0) throw new DbError('INVALID_INPUT', `${file} is empty.`)
-  if (first === OPEN_LIST) yield* readList(window, limits, '')
-  else if (first === OPEN_OBJECT) yield* readObject(window, limits)
-  else throw window.broken('is not a JSON file of lists')
-  if (window.peek() >= 0) throw window.broken('goes on after its end')
+  try {
+    const first = window.peek()
+    if (first < 0) throw new DbError('INVALID_INPUT', `${file} is empty.`)
+    if (first === OPEN_LIST) yield* readList(window, limits, '')
+    else if (first === OPEN_OBJECT) yield* readObject(window, limits)
+    else throw window.broken('is not a JSON file of lists')
+    if (window.peek() >= 0) throw window.broken('goes on after its end')
+  } finally {
+    window.close()
+  }
 }

@@ -1,5 +1,5 @@
 /** Files of every format, damaged at random: what is wrong is said, the project stays as it was, nothing falls over. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -107,6 +107,8 @@ function expectSound(store: ProjectStore): void {
   }
 }
 
+/** Files that this process has open, where the system says so: every reading must close its own. */
+const OPEN_FILES = '/proc/self/fd'
 const CODES = ['INVALID_INPUT', 'NOT_FOUND']
 
 test(`${times(400, 20_000)} damaged files of all formats: planned, imported or refused, and taken back`, {
@@ -119,6 +121,7 @@ test(`${times(400, 20_000)} damaged files of all formats: planned, imported or r
   const taken = { imported: 0, refused: 0 }
   const state = () => [boxesOf(store), store.categories.list(), store.images.list().items.map(({ id }) => id)]
   const before = state()
+  const openBefore = existsSync(OPEN_FILES) ? readdirSync(OPEN_FILES).length : 0
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...FORMAT_NAMES),
@@ -158,6 +161,7 @@ test(`${times(400, 20_000)} damaged files of all formats: planned, imported or r
     ),
     { numRuns: times(400, 20_000) },
   )
+  if (existsSync(OPEN_FILES)) expect(readdirSync(OPEN_FILES).length).toBeLessThan(openBefore + 10)
   expect(taken.imported).toBeGreaterThan(taken.refused / 10) // both ways were gone
   expect(taken.refused).toBeGreaterThan(0)
   store.close()
