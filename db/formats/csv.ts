@@ -15,6 +15,8 @@ type Column =
   | 'class'
   | 'x'
   | 'y'
+  | 'cx'
+  | 'cy'
   | 'w'
   | 'h'
   | 'xmax'
@@ -37,6 +39,7 @@ const NAMES: Record<string, Column> = {
   w: 'w', bbox_width: 'w', box_width: 'w', h: 'h', bbox_height: 'h', box_height: 'h',
   xmax: 'xmax', x2: 'xmax', x_max: 'xmax', right: 'xmax', xbr: 'xmax', bbox_xmax: 'xmax',
   ybr: 'ymax', bbox_ymax: 'ymax', ymax: 'ymax', y2: 'ymax', y_max: 'ymax', bottom: 'ymax',
+  x_center: 'cx', xcenter: 'cx', center_x: 'cx', cx: 'cx', y_center: 'cy', ycenter: 'cy', center_y: 'cy', cy: 'cy',
   bbox: 'box', box: 'box', bounding_box: 'box',
   caption: 'caption', description: 'caption', score: 'score', confidence: 'score', status: 'status', id: 'id',
 }
@@ -63,6 +66,19 @@ interface Layout {
   headless: boolean
 }
 
+/** The ways to say a box, the surest first. */
+interface Way {
+  fields: readonly Column[]
+  box(numbers: readonly [number, number, number, number]): BboxXywh
+}
+const WAYS: readonly Way[] = [
+  { fields: ['x', 'y', 'xmax', 'ymax'], box: ([x, y, right, bottom]) => [x, y, right - x, bottom - y] },
+  { fields: ['x', 'y', 'w', 'h'], box: ([x, y, w, h]) => [x, y, w, h] },
+  { fields: ['cx', 'cy', 'w', 'h'], box: ([cx, cy, w, h]) => [cx - w / 2, cy - h / 2, w, h] },
+  { fields: ['box'], box: ([x, y, w, h]) => [x, y, w, h] },
+]
+const partsOf = (field: string): string[] => field.replace(/^[[(]|[\])]$/g, '').split(/[,;\s]+/)
+
 /** `a.jpg,10,20,40,60,cat` (RetinaNet) and `cat,10,20,30,40,a.jpg,640,480` (makesense.ai) have no names of columns. */
 const HEADLESS: Column[][] = [
   ['file', 'x', 'y', 'xmax', 'ymax', 'class'],
@@ -86,7 +102,13 @@ function layoutOf(first: readonly string[]): Layout | null {
     if (column !== undefined && !columns.has(column)) columns.set(column, index)
   }
   const has = (...wanted: Column[]): boolean => wanted.every((column) => columns.has(column))
-  if (has('x', 'y') && !has('xmax', 'ymax') && !has('w', 'h') && names.includes('width') && names.includes('height')) {
+  if (
+    (has('x', 'y') || has('cx', 'cy')) &&
+    !has('xmax', 'ymax') &&
+    !has('w', 'h') &&
+    names.includes('width') &&
+    names.includes('height')
+  ) {
     // nothing else says how large the box is
     columns.set('w', names.indexOf('width')).set('h', names.indexOf('height'))
     for (const [column, name] of [
@@ -97,8 +119,7 @@ function layoutOf(first: readonly string[]): Layout | null {
       else columns.delete(column)
     }
   }
-  if (!has('file') || !(has('x', 'y', 'xmax', 'ymax') || has('x', 'y', 'w', 'h') || has('box')))
-    return headlessLayout(first)
+  if (!has('file') || !WAYS.some(({ fields }) => has(...fields))) return headlessLayout(first)
   const isOurs = HEADER.every((name, index) => names[index] === name)
   return { columns, relative: isOurs ? 'never' : names.includes('imageid') ? 'always' : 'small', headless: false }
 }
@@ -143,19 +164,12 @@ function* read(input: ImportInput): Generator<ImportItem> {
         where,
       }
     images.add(key)
-    const corner = columns.has('xmax')
-    const named = corner ? (['x', 'y', 'xmax', 'ymax'] as const) : (['x', 'y', 'w', 'h'] as const)
-    const whole = text('box')
-    // one field holds it all: "[834.0, 222.0, 56.0, 36.0]"
-    const sides = columns.has('x')
-      ? named.map(text)
-      : whole === ''
-        ? ['']
-        : whole.replace(/^[[(]|[\])]$/g, '').split(/[,;\s]+/)
+    const way = WAYS.find(({ fields }) => fields.every((column) => columns.has(column))) as Way
+    // one field may hold it all: "[834.0, 222.0, 56.0, 36.0]"
+    const sides = way.fields.length > 1 ? way.fields.map(text) : partsOf(text('box'))
     if (sides.every((side) => side === '')) continue // an image without boxes
     const numbers = sides.map((side) => parseNumber(numeric(side)))
-    const [x, y, a, b] = numbers as [number, number, number, number]
-    const bboxXywh: BboxXywh = corner ? [x, y, a - x, b - y] : [x, y, a, b]
+    const bboxXywh = way.box(numbers as [number, number, number, number])
     if (numbers.length !== 4 || !numbers.every(Number.isFinite)) {
       yield problem(where, `the box ${sides.join(', ')} is not four numbers`)
       continue

@@ -19,7 +19,8 @@ interface Place {
   note?: string
 }
 
-const ROWS = new Set(['image', 'label', 'track'])
+const WITH_AREA = new Set(['box', 'polygon', 'ellipse', 'mask'])
+const ROWS = new Set(['image', 'label', 'track', 'original_size'])
 
 function extrasOf(
   shape: XmlElement,
@@ -99,73 +100,103 @@ function placeOf(
   return bbox === null ? { reason: 'the polygon has no area' } : { bbox, segmentation: [polygon] }
 }
 
-function* readImage(image: XmlElement, file: string, classes: Set<string>, seen: Set<string>): Generator<ImportItem> {
+interface Reading {
+  /** Where it is said to be. */
+  file: string
+  classes: Set<string>
+  images: Set<string>
+}
+
+type Size = { width: number; height: number } | null
+
+/** One shape on an image; `label` of the shape, or of the track it is part of. */
+function* readShape(
+  shape: XmlElement,
+  on: { key: string; size: Size; label: string; track?: string },
+  { file, classes }: Reading,
+): Generator<ImportItem> {
+  const { key, size, label, track } = on
+  const where = `${file} line ${shape.line}`
+  if (WITHOUT_AREA.has(shape.name)) return yield note('Points, lines and tags are no boxes and are left out.')
+  if (!WITH_AREA.has(shape.name)) return
+  const placed = placeOf(shape, size)
+  if (label === '' || 'reason' in placed)
+    return yield problem(where, 'reason' in placed ? placed.reason : 'the shape has no label')
+  if (placed.note !== undefined) yield note(placed.note)
+  if (!classes.has(label)) yield { kind: 'category', key: label, name: label, where }
+  classes.add(label)
+  const { caption, extras: own } = extrasOf(shape, placed.segmentation)
+  const extras = track === undefined ? own : { ...own, attributes: { ...own?.attributes, track_id: track } }
+  yield {
+    kind: 'annotation',
+    imageKey: key,
+    categoryKey: label,
+    bboxXywh: placed.bbox,
+    caption,
+    where,
+    ...(extras === undefined ? {} : { extras }),
+  }
+}
+
+function* readImage(image: XmlElement, reading: Reading): Generator<ImportItem> {
   const fileName = image.attributes.name ?? ''
-  const where = `${file} line ${image.line}`
+  const where = `${reading.file} line ${image.line}`
   if (fileName === '') return yield problem(where, 'the image has no name')
   const key = `${image.attributes.subset ?? ''}/${fileName}`
-  if (seen.has(key)) return yield problem(where, `${fileName} is in the file twice`)
-  seen.add(key)
+  if (reading.images.has(key)) return yield problem(where, `${fileName} is in the file twice`)
+  reading.images.add(key)
   const [width, height] = ['width', 'height'].map((name) => sideOf(parseNumber(image.attributes[name])))
   yield { kind: 'image', key, fileName, width: width ?? null, height: height ?? null, where }
   const size = width && height ? { width, height } : null
-  for (const shape of image.children) {
-    const place = `${file} line ${shape.line}`
-    if (WITHOUT_AREA.has(shape.name)) {
-      yield note('Points, lines and tags are no boxes and are left out.')
+  for (const shape of image.children)
+    yield* readShape(shape, { key, size, label: shape.attributes.label ?? '' }, reading)
+}
+
+/** Videos name no pictures: CVAT calls those of a frame `frame_000012`. */
+function* readTrack(track: XmlElement, size: Size, reading: Reading): Generator<ImportItem> {
+  const label = track.attributes.label ?? ''
+  for (const shape of track.children) {
+    const frame = parseNumber(shape.attributes.frame)
+    const where = `${reading.file} line ${shape.line}`
+    if (shape.attributes.outside === '1') continue // it is not to be seen there
+    if (!Number.isSafeInteger(frame) || frame < 0) {
+      yield problem(where, 'the shape is on no frame')
       continue
     }
-    if (!['box', 'polygon', 'ellipse', 'mask'].includes(shape.name)) continue
-    const label = shape.attributes.label ?? ''
-    const placed = placeOf(shape, size)
-    if (label === '' || 'reason' in placed) {
-      yield problem(place, 'reason' in placed ? placed.reason : 'the shape has no label')
-      continue
+    const key = `${reading.file} frame ${frame}`
+    if (!reading.images.has(key)) {
+      reading.images.add(key)
+      const fileName = `frame_${String(frame).padStart(6, '0')}`
+      yield { kind: 'image', key, fileName, width: size?.width ?? null, height: size?.height ?? null, where }
     }
-    if (placed.note !== undefined) yield note(placed.note)
-    if (!classes.has(label)) yield { kind: 'category', key: label, name: label, where: place }
-    classes.add(label)
-    const { caption, extras } = extrasOf(shape, placed.segmentation)
-    yield {
-      kind: 'annotation',
-      imageKey: key,
-      categoryKey: label,
-      bboxXywh: placed.bbox,
-      caption,
-      where: place,
-      ...(extras === undefined ? {} : { extras }),
-    }
+    yield* readShape(shape, { key, size, label, track: track.attributes.id ?? '' }, reading)
   }
+}
+
+function* readLabel(label: XmlElement, { file, classes }: Reading): Generator<ImportItem> {
+  const name = childText(label, 'name') ?? ''
+  const color = childText(label, 'color')?.toLowerCase() ?? ''
+  if (childText(label, 'parent')) return // a point of a skeleton
+  if (name === '') return yield problem(`${file} line ${label.line}`, 'the label has no name')
+  if (classes.has(name)) return
+  classes.add(name)
+  yield { kind: 'category', key: name, name, where: file, ...(/^#[0-9a-f]{6}$/.test(color) ? { color } : {}) }
 }
 
 function* read(input: ImportInput): Generator<ImportItem> {
   const names = input.isFolder ? listFilesBelow(input.path).filter((name) => /\.xml$/i.test(name)) : ['']
-  const classes = new Set<string>()
-  const seen = new Set<string>()
+  const reading: Reading = { file: '', classes: new Set(), images: new Set() }
   for (const name of names) {
     const path = input.isFolder ? join(input.path, name) : input.path
-    const file = name || basename(path)
+    reading.file = name || basename(path)
+    let size: Size = null
     for (const row of readXml(path, (element) => ROWS.has(element), input.onBytes)) {
-      if (row.name === 'track') {
-        yield problem(
-          `${file} line ${row.line}`,
-          'a track of a video names no pictures: export the task as "CVAT for images 1.1"',
-        )
-      } else if (row.name === 'image') yield* readImage(row, file, classes, seen)
+      if (row.name === 'image') yield* readImage(row, reading)
+      else if (row.name === 'label') yield* readLabel(row, reading)
+      else if (row.name === 'track') yield* readTrack(row, size, reading)
       else {
-        const label = childText(row, 'name') ?? ''
-        const color = childText(row, 'color')?.toLowerCase() ?? ''
-        if (label === '') yield problem(`${file} line ${row.line}`, 'the label has no name')
-        else if (!classes.has(label)) {
-          classes.add(label)
-          yield {
-            kind: 'category',
-            key: label,
-            name: label,
-            where: file,
-            ...(/^#[0-9a-f]{6}$/.test(color) ? { color } : {}),
-          }
-        }
+        const [width, height] = ['width', 'height'].map((side) => sideOf(parseNumber(childText(row, side))))
+        size = width && height ? { width, height } : null
       }
     }
   }

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import type { Format } from './format.ts'
-import { type ImportItem, isRow, type Key, keyOf, numberOf, problem, sideOf, textOf } from './items.ts'
+import { type ImportItem, isRow, type Key, keyOf, note, numberOf, problem, sideOf, textOf } from './items.ts'
 import { readJson } from './jsonStream.ts'
 import { exportFolder } from './output.ts'
 import { bestOf, probePath } from './probe.ts'
@@ -43,12 +43,13 @@ function readImages(path: string): Map<number | string, Known> {
 
 /** What an entry of one of its files has: regions have phrases, objects have names. */
 interface Kind {
-  list: 'regions' | 'objects'
+  list: 'regions' | 'objects' | 'attributes'
   id: 'region_id' | 'object_id'
 }
 const KINDS: Kind[] = [
   { list: 'regions', id: 'region_id' },
   { list: 'objects', id: 'object_id' },
+  { list: 'attributes', id: 'object_id' },
 ]
 const kindOf = (entry: unknown): Kind | undefined =>
   isRow(entry) && !('conversation' in entry) ? KINDS.find(({ list }) => Array.isArray(entry[list])) : undefined
@@ -71,18 +72,22 @@ function* readBox(
   const sides = isRow(box) ? [box.x, box.y, box.width ?? box.w, box.height ?? box.h] : []
   if (!isRow(box) || sides.length !== 4 || !sides.every((side) => typeof side === 'number'))
     return yield problem(where, 'x, y, width and height are not four numbers')
-  const name = kind.list === 'objects' ? (Array.isArray(box.names) ? textOf(box.names[0]) : textOf(box.name)) : null
-  if (kind.list === 'objects' && name === null) return yield problem(where, 'the object has no name')
+  const isObject = kind.list !== 'regions'
+  const name = isObject ? (Array.isArray(box.names) ? textOf(box.names[0]) : textOf(box.name)) : null
+  if (isObject && name === null) return yield problem(where, 'the object has no name')
   if (name !== null && !classes.has(name)) yield { kind: 'category', key: name, name, where }
   if (name !== null) classes.add(name)
   const id = numberOf(box[kind.id] ?? box.id)
+  const said =
+    isObject && Array.isArray(box.attributes) ? box.attributes.filter((word) => typeof word === 'string') : []
   yield {
     kind: 'annotation',
     imageKey: key,
     categoryKey: name,
     bboxXywh: sides as [number, number, number, number],
-    caption: kind.list === 'regions' ? textOf(box.phrase) : null,
+    caption: isObject ? null : textOf(box.phrase),
     where,
+    ...(said.length === 0 ? {} : { extras: { attributes: { attributes: said.join(', ') } } }),
     ...(keepIds && id !== null && Number.isSafeInteger(id) && id > 0 ? { id } : {}),
   }
 }
@@ -111,7 +116,11 @@ function* readEntries(path: string, name: string, input: ImportInput, reading: R
 function* read(input: ImportInput): Generator<ImportItem> {
   const folder = input.isFolder ? input.path : dirname(input.path)
   const names = input.isFolder ? listFilesBelow(folder).filter((name) => /\.json$/i.test(name)) : [basename(input.path)]
-  const files = input.isFolder ? names.filter((name) => isOfThisKind(join(folder, name))) : names
+  const found = input.isFolder ? names.filter((name) => listOf(join(folder, name)) !== null) : names
+  // attributes.json and scene_graphs.json have the objects of objects.json once more
+  const doubles = found.filter((name) => listOf(join(folder, name)) !== 'regions').slice(1)
+  const files = found.filter((name) => !doubles.includes(name))
+  for (const name of doubles) yield note(`${name} is left out: its boxes are in another file of the folder.`)
   const [first] = files
   if (first === undefined) return yield problem(input.path, `there is no ${REGIONS} and no ${OBJECTS}`)
   const known = readImages(join(folder, dirname(first), IMAGES))
@@ -123,9 +132,10 @@ function* read(input: ImportInput): Generator<ImportItem> {
   }
 }
 
-const isOfThisKind = (path: string): boolean => {
+/** What a file lists; null for one of another kind. */
+const listOf = (path: string): Kind['list'] | null => {
   const probe = probePath(path)
-  return kindOf(probe.json(probe.names[0] ?? '')?.get('')) !== undefined
+  return kindOf(probe.json(probe.names[0] ?? '')?.get(''))?.list ?? null
 }
 
 export const visualGenome: Format = {

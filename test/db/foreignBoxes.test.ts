@@ -340,6 +340,27 @@ const CASES: Case[] = [
     { notes: [/not in UTF-8/] },
   ],
   [
+    'CSV: centres',
+    'csv',
+    { 'x.csv': 'image,label,x_center,y_center,width,height\na.jpg,cup,25,40,30,40\n' },
+    ['a.jpg cup 10,20,30,40'],
+  ],
+  [
+    'CVAT for video: tracks on frames, not where the object is outside',
+    'cvat',
+    {
+      'annotations.xml': `<annotations><version>1.1</version><meta><task><original_size><width>640</width><height>480</height></original_size>
+        <labels><label><name>car</name><color>#ff0000</color></label><label><name>1</name><type>points</type><parent>man</parent></label></labels></task></meta>
+        <track id="0" label="car" source="manual">
+          <box frame="0" keyframe="1" outside="0" occluded="0" xtl="10.00" ytl="20.00" xbr="40.00" ybr="60.00" z_order="0"></box>
+          <box frame="7" keyframe="0" outside="0" occluded="1" xtl="11.00" ytl="20.00" xbr="41.00" ybr="60.00" z_order="0"></box>
+          <box frame="8" keyframe="1" outside="1" occluded="0" xtl="11.00" ytl="20.00" xbr="41.00" ybr="60.00" z_order="0"></box>
+        </track></annotations>`,
+    },
+    ['video/frame_000000.png car 10,20,30,40', 'video/frame_000007.png car 11,20,30,40'],
+    { images: ['video/frame_000000.png', 'video/frame_000007.png'] },
+  ],
+  [
     'CSV of makesense.ai, without names',
     'csv',
     { 'labels.csv': 'cup,10,20,30,40,a.jpg,640,480\n' },

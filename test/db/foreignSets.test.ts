@@ -203,6 +203,19 @@ test('Visual Genome: objects with their first name, and regions beside them', as
     pictures,
   )
   expect(both.boxes).toEqual([expected, 'VG_100K_2/1.jpg null 421,57,82,139 the clock'])
+  const attributes = [{ image_id: 1, attributes: [{ ...objects[0]?.objects[0], attributes: ['green', 'tall'] }] }]
+  const told = await imported(
+    'visual-genome',
+    {
+      'attributes.json': json(attributes),
+      'image_data.json': json([{ image_id: 1, width: 640, height: 480, url: 'x/VG_100K_2/1.jpg' }]),
+      'objects.json': json(objects),
+    },
+    pictures,
+  )
+  expect(told.boxes).toEqual([expected])
+  expect(told.rows[0]?.extras?.attributes).toEqual({ attributes: 'green, tall' })
+  expect(told.plan.notes).toEqual(['objects.json is left out: its boxes are in another file of the folder.'])
 })
 
 test('Flickr30k Entities: a scene, no box, several boxes, sentences of a picture without any', async () => {

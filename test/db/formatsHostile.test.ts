@@ -183,10 +183,10 @@ const REFUSED: [string, FormatName, Record<string, string | Buffer>, RegExp][] =
   ['YOLO without labels', 'yolo', { 'data.yaml': 'names: [x]', 'notes.md': '' }, /no file of labels/],
   ['references by a file that is none', 'refcoco', { 'x.json': coco({}) }, /no file of references/],
   [
-    'a video’s tracks',
+    'a video’s frame that is none',
     'cvat',
-    { 'a.xml': '<annotations><version>1.1</version><track id="0" label="car"/></annotations>' },
-    /CVAT for images/,
+    { 'a.xml': '<annotations><version>1.1</version><track id="0" label="car"><box frame="x"/></track></annotations>' },
+    /on no frame/,
   ],
   ['another format', 'coco', { 'x.json': '<html>' }, /not a JSON file/],
   ['bytes', 'coco', { 'x.json': Buffer.from([0x7b, 0, 0, 0, 1]) }, /lacks|no text/],
