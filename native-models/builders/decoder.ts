@@ -4,7 +4,6 @@ import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
 import { linearIn } from '../onnx/linearFormats.ts'
 import {
   add,
-  cast,
   concat,
   gather,
   matMul,
@@ -17,7 +16,8 @@ import {
   transpose,
   unsqueeze,
 } from '../onnx/ops.ts'
-import type { LlmFormats, PromptFormat } from './llmFormats.ts'
+import type { LlmFormats } from './llmFormats.ts'
+import { attendPrompt, type LayerPrompt, promptInputs } from './promptAttention.ts'
 import type { Weights } from './weights.ts'
 
 type Llm = GromaConfig['llm']
@@ -26,12 +26,6 @@ type Llm = GromaConfig['llm']
 export interface LayerCache {
   key: Value
   value: Value
-}
-
-/** The same of the prompt, [G, 1, P, d]; in 8 bits with what each token's are to be multiplied by, [G, 1, 1, P]. */
-interface LayerPrompt extends LayerCache {
-  keyScale?: Value
-  valueScale?: Value
 }
 
 export interface DecoderOutputs {
@@ -188,18 +182,6 @@ export async function buildDecoder(
   return { logits: await linearIn(formats.head, g, `${at}/lm_head`, normed, head), present }
 }
 
-function promptInputs(
-  g: GraphBuilder,
-  { kvHeadCount, headSize }: Llm,
-  format: PromptFormat,
-  layer: number,
-): LayerPrompt {
-  const numbers = (kind: string) => g.input(`prefix_${kind}.${layer}`, format, [kvHeadCount, 1, 'P', headSize])
-  const scale = (kind: string) => g.input(`prefix_${kind}_scale.${layer}`, 'float32', [kvHeadCount, 1, 1, 'P'])
-  const floats: LayerPrompt = { key: numbers('key'), value: numbers('value') }
-  return format === 'float32' ? floats : { ...floats, keyScale: scale('key'), valueScale: scale('value') }
-}
-
 /** The residual stream, and what the last sublayer adds to it. */
 interface Stream {
   x: Value
@@ -292,13 +274,10 @@ async function selfAttention(
   }))
   const transposed = (name: string, x: Value, rank: number) =>
     transpose(g, `${at}/attn/${name}`, x, ...(rank === 5 ? [0, 1, 2, 4, 3] : [0, 1, 3, 2]))
-  const asFloats = (name: string, x: Value) =>
-    run.formats.prompt === 'float32' ? x : cast(g, `${at}/attn/${name}`, x, 'float32')
-  const scaled = (name: string, x: Value, scale?: Value) => (scale ? mul(g, `${at}/attn/${name}`, x, scale) : x)
   const flat = reshape(g, `${at}/attn/asked`, q, groups, 1, -1, headSize) // [G, 1, h/G B T, d]
-  const ofPrompt = matMul(g, `${at}/attn/scores.0`, flat, transposed('key.0', asFloats('key.0', prefix.key), 4))
+  const prompt = attendPrompt(g, `${at}/attn`, prefix, run.formats.attention)
   const scores = [
-    shaped('scores.0', scaled('scores.0', ofPrompt, prefix.keyScale), run.perGroup),
+    shaped('scores.0', prompt.scores(flat), run.perGroup),
     ...parts.map(({ key }, i) =>
       matMul(g, `${at}/attn/scores.${i + 1}`, asked, transposed(`key.${i + 1}`, key, grouped ? 5 : 4)),
     ),
@@ -308,10 +287,8 @@ async function selfAttention(
     attributes: { axis: int(-1) },
     outputCount: scores.length,
   })
-  const promptShares = scaled('shares.0', shaped('shares.0', shares[0]!, run.prefixRows), prefix.valueScale) // [G, 1, h/G B T, P]
-  const promptMix = matMul(g, `${at}/attn/mix.0`, promptShares, asFloats('value.0', prefix.value))
   const mixes = [
-    shaped('mix.0', promptMix, run.perGroup),
+    shaped('mix.0', prompt.mix(shaped('shares.0', shares[0]!, run.prefixRows)), run.perGroup),
     ...parts.map(({ value }, i) => matMul(g, `${at}/attn/mix.${i + 1}`, shares[i + 1]!, value)),
   ]
   const mixed = g.node('Sum', `${at}/attn/mix`, mixes) // [.., T, d]

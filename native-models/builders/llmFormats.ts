@@ -20,6 +20,8 @@ export interface LlmFormats<Format = AnyLinearFormat> {
   /** the matrix that gives the logits */
   head: Format
   prompt: PromptFormat
+  /** how a prompt in 8 bits is multiplied: as it is, for few rows at a time, or as floats made of it */
+  attention: 'integer' | 'float'
 }
 
 const all = <Format>(format: Format, prompt: PromptFormat): LlmFormats<Format> => ({
@@ -28,6 +30,7 @@ const all = <Format>(format: Format, prompt: PromptFormat): LlmFormats<Format> =
   layers: format,
   head: format,
   prompt,
+  attention: prompt === 'int8' ? 'integer' : 'float',
 })
 
 /** Width of the language model from which on speed hangs on the bytes of its weights: the release has 4096. */
@@ -68,6 +71,7 @@ export function wantsPrefillGraph(llm: Precision['llm'], hiddenSize: number): bo
 export const prefillFormats = ({ prompt }: LlmFormats): LlmFormats => ({
   ...all<AnyLinearFormat>('int8-rows', prompt),
   head: { bits: 8, blockSize: 128 }, // of one row
+  attention: 'float',
 })
 
 /** The format of one of the checkpoint's tensors; null for what is no matrix of the language model. */

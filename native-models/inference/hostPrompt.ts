@@ -5,8 +5,8 @@ import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
 
 /** Keys or values of one layer. */
 interface Part {
-  /** [G, 1, places, d] */
-  numbers: Float32Array | Int8Array
+  /** [G, 1, places, d]; in 8 bits keys are uint8 with their zero at 128, values int8 */
+  numbers: Float32Array | Uint8Array | Int8Array
   /** [G, 1, 1, places]; what a number stands for is itself times this. Empty for floats. */
   scales: Float32Array
 }
@@ -97,7 +97,9 @@ export class HostPrompt implements KvCache {
         const rows = added.subarray(head * count * headSize, (head * count + kept) * headSize) // [kept, d]
         const place = head * this.#places + this.#length
         if (part.numbers instanceof Float32Array) part.numbers.set(rows, place * headSize)
-        else putRounded(rows, headSize, part.numbers.subarray(place * headSize), part.scales.subarray(place))
+        else if (part.numbers instanceof Uint8Array)
+          putKeys(rows, headSize, part.numbers.subarray(place * headSize), part.scales.subarray(place))
+        else putValues(rows, headSize, part.numbers.subarray(place * headSize), part.scales.subarray(place))
       }
     }
     this.#length = needed
@@ -124,7 +126,7 @@ export class HostPrompt implements KvCache {
       const size = kvHeadCount * places * headSize
       const exact = this.#format === 'float32'
       const part: Part = {
-        numbers: exact ? new Float32Array(size) : new Int8Array(size),
+        numbers: exact ? new Float32Array(size) : index < layerCount ? new Uint8Array(size) : new Int8Array(size),
         scales: new Float32Array(exact ? 0 : kvHeadCount * places),
       }
       const source = old[index]
@@ -147,16 +149,28 @@ function partsOf({ feeds }: KvSegment, { layerCount }: CacheShape): Part[] {
       const tensor = (feeds as Feeds)[`prefix_${kind}.${layer}`]!
       const scales = (feeds as Feeds)[`prefix_${kind}_scale.${layer}`]
       return {
-        numbers: tensor.data as Float32Array | Int8Array,
+        numbers: tensor.data as Part['numbers'],
         scales: scales ? (scales.data as Float32Array) : new Float32Array(),
       }
     }),
   )
 }
 
-/** Rounds rows [n, d] to 8 bits, a scale a row. */
-function putRounded(rows: Float32Array, headSize: number, numbers: Int8Array, scales: Float32Array): void {
+/** Rounds rows [n, d] of keys to 8 bits, a scale a row. */
+function putKeys(rows: Float32Array, headSize: number, numbers: Uint8Array, scales: Float32Array): void {
   const rounded = quantizeRows(rows, headSize, { bits: 8, blockSize: headSize })
   scales.set(rounded.scales)
-  for (let i = 0; i < rounded.codes.length; i++) numbers[i] = rounded.codes[i]! - 128
+  numbers.set(rounded.codes)
+}
+
+/** The same of values; no scale is below zero, since graphs multiply shares by them that are to stay above. */
+function putValues(rows: Float32Array, headSize: number, numbers: Int8Array, scales: Float32Array): void {
+  const rounded = quantizeRows(rows, headSize, { bits: 8, blockSize: headSize })
+  for (const [row, scale] of rounded.scales.entries()) {
+    scales[row] = Math.abs(scale)
+    const end = (row + 1) * headSize
+    // (a code of -128 has no negative: its number loses a step)
+    if (scale < 0) for (let i = row * headSize; i < end; i++) numbers[i] = Math.min(127, 128 - rounded.codes[i]!)
+    else for (let i = row * headSize; i < end; i++) numbers[i] = rounded.codes[i]! - 128
+  }
 }
