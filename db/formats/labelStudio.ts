@@ -81,16 +81,21 @@ class Task {
   ): Generator<ImportItem> {
     const type = String(result.type)
     if (type === 'textarea' || type === 'labels') return
-    if (!SHAPES.has(type)) return yield note('Key points, brushes and choices are no boxes and are left out.')
+    if (!SHAPES.has(type)) return yield note('Key points and choices are no boxes and are left out.')
     const [width, height] = [sideOf(result.original_width), sideOf(result.original_height)]
     const placed = placeOf(type, value, width === null || height === null ? null : { width, height })
-    if (placed === null) return yield problem(where, 'the shape lacks its numbers')
+    if (placed === null)
+      return yield problem(
+        where,
+        type.startsWith('brush') ? 'the brush marks nothing, or cannot be read' : 'the shape lacks its numbers',
+      )
     if (placed.note !== undefined) yield note(placed.note)
     const [label = null, ...others] = [...labelsOf(value), ...said.labels]
     if (others.length > 0) yield note('Of several labels of a shape, the first is taken.')
     if (label !== null && !this.#classes.has(label)) yield { kind: 'category', key: label, name: label, where }
     if (label !== null) this.#classes.add(label)
-    const extras: AnnotationExtras = placed.polygon === null ? {} : { segmentation: [placed.polygon] }
+    const segmentation = placed.mask ?? (placed.polygon === null ? undefined : [placed.polygon])
+    const extras: AnnotationExtras = segmentation === undefined ? {} : { segmentation }
     const own = numberOf(result.score) ?? score
     yield {
       kind: 'annotation',

@@ -1,12 +1,15 @@
 /** Label Studio's shapes: per cent of the image's sides, turned in pixels, their labels beside or inside them. PURE. */
 import type { BboxXywh } from '../records/records.ts'
-import { boundsOf, MAX_VERTICES, pairsOf, TURNED, turned } from './boxes.ts'
+import { boundsOf, MAX_VERTICES, pairsOf, rleOfMask, type Segmentation, TURNED, turned } from './boxes.ts'
 import { numberOf, type Row, textOf } from './items.ts'
+import { brushBounds, readBrush } from './labelStudioBrush.ts'
 
 /** A shape in parts of the image's sides. */
 export interface Place {
   bbox: BboxXywh
   polygon: number[] | null
+  /** Of a brush: run lengths of the whole picture. */
+  mask?: Segmentation
   note?: string
 }
 
@@ -25,8 +28,27 @@ function turnedPlace(
   return { bbox: bbox.map(part) as BboxXywh, polygon, note: polygon === null ? OF_ELLIPSES : TURNED }
 }
 
+const MAX_BRUSH = 2 ** 27
+
+function brushPlace(bytes: readonly unknown[], size: { width: number; height: number }): Place | null {
+  const { width, height } = size
+  const marked = width * height > MAX_BRUSH ? null : readBrush(bytes, width * height)
+  const bounds = marked === null ? null : brushBounds(marked, width)
+  if (marked === null || bounds === null) return null
+  const [left, top, w, h] = bounds
+  const inBox = (index: number): number => (top + Math.floor(index / w)) * width + left + (index % w)
+  const mask = rleOfMask(bounds, (index) => marked[inBox(index)] === 1, size)
+  return {
+    bbox: [left / width, top / height, w / width, h / height],
+    polygon: null,
+    ...(mask === null ? {} : { mask }),
+  }
+}
+
 /** `size` of the picture, where the result says it. */
 export function placeOf(type: string, value: Row, size: { width: number; height: number } | null): Place | null {
+  if (type === 'brushlabels' || type === 'brush')
+    return size === null || !Array.isArray(value.rle) ? null : brushPlace(value.rle, size)
   if (type === 'polygonlabels' || type === 'polygon') {
     const points = Array.isArray(value.points) && value.points.length <= MAX_VERTICES ? value.points : []
     const flat = points.flat().map((side) => (typeof side === 'number' ? side / 100 : Number.NaN))
@@ -56,11 +78,20 @@ export function placeOf(type: string, value: Row, size: { width: number; height:
 }
 
 const OF_ELLIPSES = 'Of ellipses, the box is taken.'
-export const SHAPES = new Set(['rectanglelabels', 'rectangle', 'polygonlabels', 'polygon', 'ellipselabels', 'ellipse'])
+export const SHAPES = new Set([
+  'rectanglelabels',
+  'rectangle',
+  'polygonlabels',
+  'polygon',
+  'ellipselabels',
+  'ellipse',
+  'brushlabels',
+  'brush',
+])
 
 /** The labels of a shape: with its own kind, or in a result of their own that has its id. */
 export function labelsOf(value: Row): string[] {
-  for (const name of ['rectanglelabels', 'polygonlabels', 'ellipselabels', 'labels', 'choices'])
+  for (const name of ['rectanglelabels', 'polygonlabels', 'ellipselabels', 'brushlabels', 'labels', 'choices'])
     if (Array.isArray(value[name])) return value[name].map(textOf).filter((label) => label !== null)
   return []
 }

@@ -1,8 +1,13 @@
 /** Boxes and masks as the labelling tools really write them: CVAT, Label Studio, LabelMe, YOLO's trainers, VOC's, tables. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { readSegmentation } from '../../db/formats/boxes.ts'
+import { readBrush } from '../../db/formats/labelStudioBrush.ts'
 import type { FormatName } from '../../db/records/formatNames.ts'
+import { boxesOf, importFrom, newProject } from '../support/formats.ts'
 import { type Files, imported } from './foreign.ts'
+import { imageRow, tempFolder } from './support.ts'
 
 /** [what, format, files, boxes, more: notes, path inside] */
 type Case = [string, FormatName, Files, string[], { notes?: (string | RegExp)[]; at?: string; images?: string[] }?]
@@ -386,6 +391,34 @@ test.each(CASES)(
     expect(plan.notes).toEqual(notes.map((note) => expect.stringMatching(note)))
   },
 )
+
+/** Written by Label Studio's own converter: two overlapping blocks on 16 x 12, and a random mask of 9 x 7. */
+const BRUSHES = {
+  blocks:
+    '0,0,3,0,57,27,254,199,0,191,255,139,192,47,255,226,240,12,63,255,135,192,48,255,254,39,0,194,255,248,156,3,11,255,237,112,0',
+  random:
+    '0,0,0,252,57,27,252,255,241,128,71,255,56,4,127,241,128,71,255,24,4,255,241,128,71,255,133,192,35,255,156,2,255,252,224,19,255,198,1,127,254,48,8,255,231,0,183,255,24,5,255,248,192,45,255,198,1,31,252,224,22,255,237,128,71,254',
+  pixels: '110100101011010000001001111001101111010011101111011101001110001',
+}
+const bytesOf = (text: string) => text.split(',').map(Number)
+
+test('a brush of Label Studio is its mask', async () => {
+  const random = readBrush(bytesOf(BRUSHES.random), 63)
+  expect([...(random ?? [])].join('')).toBe(BRUSHES.pixels)
+  expect(readBrush(bytesOf(BRUSHES.random).slice(0, -9), 63)).toBeNull()
+  expect(readBrush(bytesOf(BRUSHES.random), 64)).toBeNull()
+  const size = { original_width: 16, original_height: 12 }
+  const value = { format: 'rle', rle: bytesOf(BRUSHES.blocks), brushlabels: ['cup'] }
+  const task = { id: 1, data: { image: 'a.jpg' }, annotations: [{ result: [{ ...size, type: 'brushlabels', value }] }] }
+  const folder = tempFolder(true)
+  const store = newProject(folder, 'p', { images: [imageRow(1, 'a.jpg', { width: 16, height: 12 })] })
+  writeFileSync(join(folder, 'x.json'), JSON.stringify([task]))
+  await importFrom(store, 'label-studio', join(folder, 'x.json'))
+  const [box] = boxesOf(store)
+  expect(box?.row.bboxXywh).toEqual([2, 3, 8, 6])
+  expect(readSegmentation(box?.row.extras?.segmentation)).toMatchObject({ bbox: [2, 3, 8, 6] })
+  store.close()
+})
 
 test('a mask of CVAT is the same pixels as run lengths', async () => {
   const mask = cvat('<mask label="cup" rle="1, 2, 1, 2" left="10" top="20" width="3" height="2"/>')
