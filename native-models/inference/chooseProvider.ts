@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { GRAPHS } from '../builders/modelFiles.ts'
 import { readManifest } from '../checkpoint/manifest.ts'
 import { GromaError } from '../errors.ts'
-import { machineKey } from './machine.ts'
+import { machineKey, mayHaveGraphicsCard } from './machine.ts'
 import { type Place, type Placement, ProviderTrial, placementOf, secondsOf, verdictOf } from './placement.ts'
 import { builtInProviders, cudaLibrary, type ProviderName } from './session.ts'
 
@@ -21,6 +21,8 @@ export interface ChooseOptions {
   tryApart: (provider: ProviderName, all: boolean) => Promise<ProviderTrial>
   /** Tries every provider anew, whatever is known and however small the model. */
   thorough?: boolean
+  /** whether a trial may find more than a device in software, which takes a minute to lose; of this machine by default */
+  hasCard?: () => boolean
   signal?: AbortSignal | undefined
 }
 
@@ -58,7 +60,7 @@ export async function chooseProvider(options: ChooseOptions): Promise<ProviderCh
   const reports: ProviderReport[] = []
   for (const { name, bundled } of builtInProviders()) {
     if (name === 'cpu') continue
-    const untried = thorough ? null : reasonNotToTry(name, wanted, bytes)
+    const untried = thorough ? null : reasonNotToTry(name, options, bytes)
     if (untried !== null) {
       reports.push({ provider: name, verdict: 'untried', reason: untried, trial: null })
     } else if (!bundled && !existsSync(cudaLibrary())) {
@@ -98,10 +100,15 @@ function choose(reports: ProviderReport[], wanted: WantedProvider): ProviderChoi
   return { placement, provider: placement['vision-encoder']?.provider ?? 'cpu', reports }
 }
 
-function reasonNotToTry(name: ProviderName, wanted: WantedProvider, modelBytes: number): string | null {
+function reasonNotToTry(
+  name: ProviderName,
+  { wanted, hasCard = mayHaveGraphicsCard }: ChooseOptions,
+  modelBytes: number,
+): string | null {
   if (wanted === name) return null
   if (wanted !== 'auto') return `${wanted} was asked for`
-  return modelBytes < SMALL_MODEL_BYTES ? 'the model is small: the CPU is fast enough' : null
+  if (modelBytes < SMALL_MODEL_BYTES) return 'the model is small: the CPU is fast enough'
+  return hasCard() ? null : 'there is no graphics card: it could only run in software'
 }
 
 async function tried(

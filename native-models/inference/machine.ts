@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { arch, cpus, platform, release } from 'node:os'
 import { join } from 'node:path'
 import { cudaLibrary, runtimeVersion } from './session.ts'
@@ -13,6 +13,18 @@ export function cpuKey(): string {
 export function machineKey(): string {
   return digest([cpuKey(), release(), ...graphicsState()])
 }
+
+/**
+ * Whether there may be a graphics card. On Linux the kernel tells; without one a Vulkan driver in software (lavapipe,
+ * SwiftShader) is all that WebGPU could find.
+ */
+export function mayHaveGraphicsCard(): boolean {
+  if (platform() !== 'linux') return true
+  const underWindows = existsSync('/dev/dxg')
+  return underWindows || textOf('/proc/driver/nvidia/version') !== '' || namesIn('/sys/class/drm').some(isCard)
+}
+
+const isCard = (name: string): boolean => /^card\d+$/.test(name)
 
 const digest = (parts: readonly string[]): string =>
   createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16)
@@ -29,7 +41,7 @@ function graphicsState(): string[] {
     return [...common, stateOf(join(process.env.SystemRoot ?? 'C:\\Windows', 'System32\\DriverStore\\FileRepository'))]
   }
   if (platform() !== 'linux') return common
-  const cards = namesIn('/sys/class/drm').filter((name) => /^card\d+$/.test(name))
+  const cards = namesIn('/sys/class/drm').filter(isCard)
   const folders = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d']
   const drivers = folders.flatMap((folder) => namesIn(folder).map((name) => join(folder, name)))
   return [

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ChooseOptions, chooseProvider } from '../../../native-models/inference/chooseProvider.ts'
@@ -78,6 +78,21 @@ describe.runIf(builtInProviders().some(({ name }) => name === 'webgpu'))('choice
     expect(asked).toEqual([])
     expect(choice).toMatchObject({ provider: 'cpu', placement: {} })
     expect(webgpu(choice)).toMatchObject({ verdict: 'untried', reason: expect.stringContaining('small') })
+  })
+
+  it('tries a large model on a card, and not where only software would draw, unless asked to', async () => {
+    const modelDir = join(tiny.root, 'large')
+    mkdirSync(modelDir)
+    const manifest = JSON.parse(readFileSync(join(tiny.engine, 'manifest.json'), 'utf8'))
+    manifest.files[0].bytes = 1 << 30
+    writeFileSync(join(modelDir, 'manifest.json'), JSON.stringify(manifest))
+    const without = await choose({ modelDir, hasCard: () => false })
+    expect(asked).not.toContain('webgpu')
+    expect(webgpu(without)).toMatchObject({ verdict: 'untried', reason: expect.stringContaining('no graphics card') })
+    await choose({ modelDir, hasCard: () => true })
+    expect(asked).toContain('webgpu')
+    await choose({ modelDir, wanted: 'webgpu', hasCard: () => false })
+    expect(asked).toEqual(['webgpu'])
   })
 
   it('takes what was asked for, even where it is slower', async () => {
