@@ -206,8 +206,9 @@ async function requireRoom(folder: string, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder)
   const needed = bytes + SPARE_BYTES
   if (bavail * bsize >= needed) return
-  const gigabytes = (value: number) => `${(value / 2 ** 30).toFixed(1)} GiB`
-  const room = `${gigabytes(needed)} are needed, ${gigabytes(bavail * bsize)} are free`
+  const size = (value: number) =>
+    value < 2 ** 30 ? `${Math.ceil(value / 2 ** 20)} MiB` : `${(value / 2 ** 30).toFixed(1)} GiB`
+  const room = `${size(needed)} are needed, ${size(bavail * bsize)} are free`
   throw new GromaError('DISK_FULL', `${folder}: ${room}`)
 }
 
