@@ -16,7 +16,7 @@ it('asks for room before it writes', async () => {
     await makeTinyCheckpoint(join(root, 'checkpoint'))
     await expect(convertCheckpoint(join(root, 'checkpoint'), join(root, 'engine'))).rejects.toMatchObject({
       code: 'DISK_FULL',
-      message: expect.stringMatching(/GiB are needed, .* GiB are free/),
+      message: expect.stringMatching(/^.*: \d+ MiB are needed, 4 MiB are free$/),
     })
     expect(await readdir(root)).toEqual(['checkpoint'])
   } finally {
