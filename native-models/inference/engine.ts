@@ -61,8 +61,11 @@ interface Cancellable {
   signal?: AbortSignal
 }
 
-/** Sequences decoded abreast: weights are read once for all of them. */
-const CAPTION_BATCH = 8
+/**
+ * Sequences decoded abreast: weights are read once for all of them. At the release's size a token of each takes a megabyte, so
+ * long captions go in smaller company.
+ */
+const CAPTIONS_ABREAST = { brief: 20, detailed: 8 } as const
 const GIGABYTE = 2 ** 30
 
 /**
@@ -163,8 +166,9 @@ export class GromaEngine {
       const query = options.detail === 'brief' ? queries.captionBrief() : queries.captionDetailed()
       const captions: Caption[] = []
       for (const { selection, members } of groupForCaptions(boxes, (added) => this.#select(perception, added))) {
-        for (let start = 0; start < members.length; start += CAPTION_BATCH) {
-          const batch = members.slice(start, start + CAPTION_BATCH)
+        const abreast = CAPTIONS_ABREAST[options.detail]
+        for (let start = 0; start < members.length; start += abreast) {
+          const batch = members.slice(start, start + abreast)
           const finish = (place: number, generated: Generated) => {
             const caption = this.#captionOf(generated)
             captions[batch[place]!.box] = caption

@@ -3,7 +3,7 @@ import { HostPrompt } from './hostPrompt.ts'
 import { type CacheShape, type HostSegment, KINDS, type KvCache, type KvSegment, type KvStore } from './kvCache.ts'
 import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
 
-const FIRST_CAPACITY = 32
+const FIRST_CAPACITY = 16
 /** Room beyond is taken so many tokens at a time: at the release's size one takes a megabyte. */
 const CAPACITY_STEP = 128
 
