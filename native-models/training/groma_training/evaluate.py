@@ -18,8 +18,7 @@ from .boxes import iou_matrix, to_xyxy
 from .groma import Chat, Groma
 from .schedule import normalise
 from .tokenizer import Tokenizer
-
-SEEDS = 100_000  # evaluation seeds start here; training never draws from them
+from .vocabulary import SEEDS
 
 
 class Tally:

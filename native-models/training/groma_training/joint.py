@@ -2,15 +2,15 @@
 
 `python -m groma_training.joint --start CHECKPOINT --out DIR --steps N` goes on from the checkpoint of the phases before:
 encoder, proposer, region encoder with its convolutions, and language, all losses at once. With `--see SHARE` instead of a
-checkpoint it begins with nothing: for that share of the run encoder and proposer learn to see, small things first. So that what a region is gets
-read from its own token, as the released model does, a part of the scenes hide their image tokens and a few have another
-scene's. Everything beside the model (heads, aids) is thrown away.
+checkpoint it begins with nothing: for that share of the run encoder and proposer learn to see, small things first.
+
+So that what a region is gets read from its own token, as in the released model, a part of the scenes hide their image tokens
+and a few have another scene's. Everything beside the model (heads, aids) is thrown away.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,22 +25,23 @@ from torch.func import functional_call
 
 from . import checkpoint, demo, make_tokenizer
 from .branch import BranchHeads, Readout, cell_loss, start_branch
+from .cuda_graph import Recorded
 from .deepen import deepen
 from .detection import detection_loss
 from .groma import Groma
-from .joint_records import KINDS, PACKS, PER_PACK, REGIONS, TOKENS, Records
+from .joint_records import PACKS, PER_PACK, Records
 from .optimisers import Optimisers, named
-from .packing import IMAGE_TOKENS, Packer
+from .packing import Packer
 from .patches import flipped, near_loss, owners, patch_loss
 from .phase0 import DenseHeads
-from .phase2 import LOOK_IMAGE, LOOK_REGION, Aids
+from .phase2 import Aids
 from .pool import Pool
 from .region_encoder import BINS, axis_weights
-from .schedule import MEAN, STD, Running
+from .schedule import MEAN, STD, Budget, Running
+from .talks import attribute_loss, language_loss, mean, thing_attributes
 from .tokenizer import Tokenizer
-from .vocabulary import HELD_OUT
+from .vocabulary import HELD_OUT, SEEDS
 
-ROUNDING = 1e-6
 HIDDEN, OTHER = 0.45, 0.07  # shares of the scenes without image tokens, and with another scene's
 
 
@@ -77,119 +78,6 @@ def region_tokens(model: Groma, readout: Readout, maps, boxes: torch.Tensor) -> 
         x = F.relu(sum(p(m) for p, m in zip(roi.pconvs, pooled(maps, boxes), strict=True)))
         told = (readout(x) + roi.flatten_linear(x.flatten(1))).view(b, r, -1)
     return roi.updims(told + roi.pos_embedd(boxes))
-
-
-class Talks:
-    """The language side of a batch: embeddings in place, who may look where."""
-
-    def __init__(self, model: Groma, batch: dict, image_at: int):
-        self.model, self.batch, self.image_at = model, batch, image_at
-
-    def embed(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
-        """Tokens [B,T] with image [B,256,H] and regions [B,R,H] in their places -> [B,T,H]."""
-        m = self.model  # a product, not a look-up: its gradient needs no sorting of a hundred thousand tokens
-        table = torch.cat([m.llm.model.embed_tokens.weight, m.new_input_embs.weight])
-        x = (self.batch["tokens"][..., None] == torch.arange(len(table))).to(torch.bfloat16) @ table.bfloat16()
-        b, t, h = x.shape
-        x = torch.cat([x, x.new_zeros(b, 1, h)], 1)  # the last place takes what has none
-        x[:, self.image_at : self.image_at + IMAGE_TOKENS] = image.to(x.dtype)
-        talk_at, talk_region = self.batch["talk_feats"].unbind(-1)
-        at = torch.cat([self.batch["region_at"], talk_at], 1)
-        which = torch.cat([torch.arange(REGIONS).expand(b, -1), talk_region.clamp(min=0)], 1)
-        at = at.masked_fill(at < 0, t)
-        values = regions.gather(1, which[..., None].expand(-1, -1, h)).to(x.dtype)
-        return x.scatter(1, at[..., None].expand(-1, -1, h), values)[:, :t]
-
-    def mask(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[B,1,T,T], True = may look; hidden [B]: without the image tokens."""
-        at = torch.arange(TOKENS)
-        prefix, start = self.batch["prefix"][:, None, None], self.batch["start"][:, :, None]
-        mask = (at[None, None] <= at[None, :, None]) & ((at[None, None] < prefix) | (at[None, None] >= start))
-        image = (at >= self.image_at) & (at < self.image_at + IMAGE_TOKENS)
-        mask &= ~(hidden[:, None, None] & image[None, None]) | (at[:, None] == at[None])
-        return mask[:, None]
-
-
-def pick(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Rows x[b, at[b, k]] -> [B,K,...]; negative places give the first row."""
-    index = at.clamp(min=0)
-    return x.gather(1, index.view(*index.shape, *[1] * (x.ndim - 2)).expand(*index.shape, *x.shape[2:]))
-
-
-def mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return (values * weight).sum() / weight.sum().clamp(min=ROUNDING)
-
-
-def entropy(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of [...,C] against [...], one by one."""
-    return F.cross_entropy(logits.float().flatten(0, -2), truth.flatten(), reduction="none").view(truth.shape)
-
-
-def thing_attributes(batch: dict, owner: torch.Tensor):
-    """Colour, shape, size of owners [B,K]; where there is none (negative) the class after the last."""
-    at = owner.clamp(min=0)
-    none = {"colours": 8, "shapes": 8, "sizes": 2}
-    return tuple(batch[k].gather(1, at).masked_fill(owner < 0, n) for k, n in none.items())
-
-
-def attribute_loss(read: torch.Tensor, truth, weight: torch.Tensor) -> torch.Tensor:
-    colour, shape, size = truth
-    return mean(
-        entropy(read[..., :9], colour) + 1.5 * entropy(read[..., 9:18], shape) + entropy(read[..., 18:21], size), weight
-    )
-
-
-def language_loss(model: Groma, aids: Aids, batch: dict, image, regions, hidden_image: torch.Tensor, image_at: int):
-    """Losses of the answers and of the aids (phase 2 says which), and which turns came out whole [B,turns] by kind."""
-    talks = Talks(model, batch, image_at)
-    mask = talks.mask(hidden_image)
-    x = talks.embed(image, regions)
-    bias = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, float("-inf"))
-    out, _, states, seen = model.llm(x, batch["positions"], bias, probes=LOOK_IMAGE | LOOK_REGION)
-    logits = model.logits(out)[:, :-1].float()
-    truth, weight = batch["labels"][:, 1:], batch["weights"][:, 1:]
-    parts = {"lm": mean(entropy(logits, truth.clamp(min=0)), weight)}
-    with torch.no_grad():
-        told = truth >= 0
-        wrong = ((logits.argmax(-1) != truth) & told).float()
-        turn = batch["turn"][:, 1:].masked_fill(~told, 63)
-        missed = torch.zeros(len(truth), 64).scatter_add(1, turn, wrong)
-        kind = torch.full((len(truth), 64), -1).scatter(1, turn, batch["kind"][:, 1:])
-        whole = {name: mean((missed == 0).float(), ((kind == k) & (torch.arange(64) < 63)).float()) for k, name in enumerate(KINDS)}
-    mid = states[1]
-    at, owner = batch["reads"].unbind(-1)
-    read = aids.attributes(pick(mid, at))
-    parts["attr"] = attribute_loss(read, thing_attributes(batch, owner), (owner > -2).float())
-    region_at = batch["region_at"]
-    number = batch["region_first"][:, None] + torch.arange(REGIONS)
-    parts["num"] = mean(entropy(aids.number(pick(mid, region_at)), number.clamp(max=99)), (region_at >= 0).float())
-    centre = batch["region_boxes"][..., :2]
-    place, thirds = aids.attributes_place(pick(mid, region_at)).float(), (centre * 3).long().clamp(0, 2)
-    spots = entropy(place[..., :3], thirds[..., 0]) + entropy(place[..., 3:6], thirds[..., 1])
-    parts["place"] = mean(spots + 8 * (place[..., 6:] - centre).abs().mean(-1), (region_at >= 0).float())
-    look_at, look_region = batch["looks"].unbind(-1)
-    goal = region_at.gather(1, look_region.clamp(min=0))
-    look = 0.0
-    for layer in LOOK_REGION:
-        rows = pick(seen[layer], look_at).float().masked_fill(~pick(mask[:, 0], look_at), -1e4)
-        look = look + mean(entropy(rows, goal.clamp(min=0)), (look_at >= 0).float())
-    parts["look"] = look / 2
-    # a region token looks at the image tokens its thing covers
-    cover = batch["cover"]  # [B,things,256]
-    wanted = pick(cover, batch["region_owner"])
-    wanted = wanted >= (wanted.amax(-1, keepdim=True) * 0.6).clamp(min=1e-3, max=0.5)
-    counted = ((batch["region_owner"] >= 0) & ~hidden_image[:, None]).float()
-    ground = 0.0
-    for layer in LOOK_IMAGE:
-        rows = pick(seen[layer], region_at).float().masked_fill(~pick(mask[:, 0], region_at), -1e4).log_softmax(-1)
-        rows = rows[..., image_at : image_at + IMAGE_TOKENS]
-        ground = ground - mean(torch.logsumexp(rows.masked_fill(~wanted, -1e4), -1), counted)
-    parts["ground"] = ground / 2
-    loss = (
-        parts["lm"] + 0.5 * parts["attr"] + 0.5 * parts["look"] + 0.2 * parts["num"] + 0.3 * parts["place"]
-        + 0.2 * parts["ground"]
-    )  # fmt: skip
-    return loss, parts, whole
 
 
 class Trainer:
@@ -290,52 +178,6 @@ def numbers(values: dict[str, torch.Tensor]) -> dict[str, float]:
     return dict(zip(values, torch.stack([v.float() for v in values.values()]).tolist(), strict=True))
 
 
-class Recorded:
-    """A step of fixed shapes, recorded once as a CUDA graph and replayed: launching it takes no time of the processor.
-
-    step(batch) -> tensors; the first three steps run as they are.
-    """
-
-    def __init__(self, step, batch: dict[str, torch.Tensor]):
-        self.inputs = {k: v.clone() for k, v in batch.items()}
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                step(self.inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.outputs = step(self.inputs)
-
-    def __call__(self, batch: dict[str, torch.Tensor]):
-        for k, v in batch.items():
-            self.inputs[k].copy_(v, non_blocking=True)
-        self.graph.replay()
-        return self.outputs
-
-
-class Budget:
-    """Steps or seconds, whichever end first; learning rate: warm-up, then cosine to 2 %."""
-
-    def __init__(self, steps: int, seconds: float | None, warm: int):
-        self.total, self.seconds, self.warm, self.steps, self.began = steps, seconds, warm, 0, time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self.began
-
-    @property
-    def progress(self) -> float:
-        return min(1.0, max(self.steps / self.total, self.elapsed / self.seconds if self.seconds else 0.0))
-
-    def rate(self, lr: float, warm: int) -> float:
-        return lr * (0.02 + 0.49 * (1 + math.cos(math.pi * self.progress))) * min(1.0, (self.steps + 1) / warm)
-
-    def __str__(self) -> str:
-        return f"step {self.steps}, {self.progress:.0%}, {self.elapsed:.0f} s"
-
-
 def run(a: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = a.start
@@ -427,13 +269,16 @@ def main() -> None:
     p.add_argument("--rate", type=float, default=1e-3)
     p.add_argument("--warm", type=int, default=100, help="steps until the full rate")
     p.add_argument("--record", action=argparse.BooleanOptionalAction, default=True, help="the step as a CUDA graph")
-    p.add_argument("--seed", type=int, default=31, help="under 100000: evaluation draws from above")
+    p.add_argument("--seed", type=int, default=31, help=f"under {SEEDS}: evaluation draws from above")
     p.add_argument("--workers", type=int, default=14)
     p.add_argument("--vision-layers", type=int, default=6)
     p.add_argument("--llm-layers", type=int, default=6)
     p.add_argument("--say", type=int, default=100)
     p.add_argument("--save", type=int, default=1000)
-    run(p.parse_args())
+    a = p.parse_args()
+    if not 0 < a.seed < SEEDS - 21:
+        p.error(f"--seed: between 1 and {SEEDS - 22}")
+    run(a)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Step-based schedule, running averages, checkpoints of a phase."""
+"""Schedules, running averages, checkpoints of a phase."""
 
 from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,27 @@ class Clock:
 
     def __str__(self) -> str:
         return f"step {self.steps}/{self.total}"
+
+
+class Budget:
+    """Steps or seconds, whichever end first; learning rate: warm-up, then cosine to 2 %."""
+
+    def __init__(self, steps: int, seconds: float | None, warm: int):
+        self.total, self.seconds, self.warm, self.steps, self.began = steps, seconds, warm, 0, time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, max(self.steps / self.total, self.elapsed / self.seconds if self.seconds else 0.0))
+
+    def rate(self, lr: float, warm: int) -> float:
+        return lr * (0.02 + 0.49 * (1 + math.cos(math.pi * self.progress))) * min(1.0, (self.steps + 1) / warm)
+
+    def __str__(self) -> str:
+        return f"step {self.steps}, {self.progress:.0%}, {self.elapsed:.0f} s"
 
 
 class Running:

@@ -18,10 +18,10 @@ from .recipe.config import load as load_stage
 from .recipe.config import trial
 from .recipe.run import run as run_stage
 from .schedule import load
+from .vocabulary import SEEDS
 
 BEFORE = {"1a": "phase0.pt", "1b": "phase1a.pt", "1c": "phase1b.pt", "2": "phase1b.pt", "2b": "phase2.pt"}
 DEMO = Path(__file__).parents[2] / "demo" / "checkpoint"
-SEEDS = 100_000  # training draws from seeds under this; samples and evaluation from above
 
 
 def main() -> None:

@@ -18,3 +18,5 @@ SIZE_NAMES = tuple(SIZES)
 
 # Pairs that a model may be trained without, to see whether it names what it never saw: each colour and each shape once.
 HELD_OUT = frozenset(zip(COLOUR_NAMES, SHAPES, strict=True))
+
+SEEDS = 100_000  # training draws from seeds under this, evaluation and samples from above
