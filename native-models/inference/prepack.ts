@@ -18,7 +18,7 @@ import { GraphSession } from './session.ts'
  */
 
 /** Raised when session options change what the runtime makes of a graph. */
-const FORMAT = 1
+const FORMAT = 2
 /** Models of less load in a fraction of a second anyway. */
 const WORTH_BYTES = 256 << 20
 const RECORD = 'prepacked.json'
@@ -123,8 +123,7 @@ export async function makePrepacked(
 }
 
 /**
- * One graph, saved and opened again. What the runtime wrote and cannot read (1.30 writes such files of region maps in int8) is not
- * kept: that graph runs from the engine folder.
+ * One graph, saved and opened again. What the runtime wrote and cannot read is not kept: that graph runs from the engine folder.
  */
 async function prepackGraph(modelDir: string, folder: string, graph: AnyGraphName, threads: number): Promise<void> {
   const saveTo = { path: join(folder, graphFile(graph)), dataFile: dataFile(graph) }
