@@ -1,7 +1,8 @@
 import { int } from '../onnx/attributes.ts'
 import { encodeModel, type ModelRecord, type NodeRecord } from '../onnx/proto.ts'
+import { DeviceTensors } from './deviceTensors.ts'
 import type { CacheShape, KvCache, KvSegment, KvStore } from './kvCache.ts'
-import { disposeTensor, type Feeds, floats, GraphSession, integers, type Tensor } from './session.ts'
+import { type Feeds, floats, GraphSession, integers, type Tensor } from './session.ts'
 
 /** Outputs of the decoder that stay on the device. */
 export const presentNames = ({ layerCount }: CacheShape): string[] => names('present', layerCount)
@@ -19,7 +20,7 @@ export class DeviceKv implements KvStore {
   readonly shape: CacheShape
   readonly #select: GraphSession
   readonly #join: GraphSession
-  readonly #forgotten = new FinalizationRegistry<readonly Tensor[]>((tensors) => tensors.forEach(disposeTensor))
+  readonly tensors = new DeviceTensors()
 
   private constructor(shape: CacheShape, select: GraphSession, join: GraphSession) {
     this.shape = shape
@@ -60,7 +61,7 @@ export class DeviceKv implements KvStore {
     const feeds: Feeds = { rows: integers(sequences, sequences.length), length: integers([length], 1) }
     for (const [i, name] of names('x', layerCount).entries()) feeds[name] = tensors[i]!
     const outputs = await this.#select.run(feeds)
-    return names('y', layerCount).map((name) => outputs[name]!)
+    return this.tensors.adopt(names('y', layerCount).map((name) => outputs[name]!))
   }
 
   /** What was there, and the first `kept` tokens of what is new, as new tensors. */
@@ -70,7 +71,7 @@ export class DeviceKv implements KvStore {
     for (const [i, name] of names('x', layerCount).entries()) feeds[name] = past[i]!
     for (const [i, name] of names('z', layerCount).entries()) feeds[name] = present[i]!
     const outputs = await this.#join.run(feeds)
-    return names('y', layerCount).map((name) => outputs[name]!)
+    return this.tensors.adopt(names('y', layerCount).map((name) => outputs[name]!))
   }
 
   /** Gives the tensors of a segment back once nobody holds it. */
@@ -79,14 +80,15 @@ export class DeviceKv implements KvStore {
     tensors.then(
       (made) => {
         const there = forgotten.deref()
-        if (there) this.#forgotten.register(there, made)
-        else made.forEach(disposeTensor)
+        if (there) this.tensors.disposeWith(there, made)
+        else this.tensors.dispose(made)
       },
       () => {},
     )
   }
 
   async close(): Promise<void> {
+    this.tensors.close()
     await this.#select.release()
     await this.#join.release()
   }
@@ -124,12 +126,12 @@ class DeviceCache implements KvCache {
   }
 
   append(outputs: Record<string, Tensor>, count: number, kept = count): void {
-    const present = presentNames(this.#kv.shape).map((name) => outputs[name]!)
+    const present = this.#kv.tensors.adopt(presentNames(this.#kv.shape).map((name) => outputs[name]!))
     const sequences = Array.from({ length: this.#batch }, (_, index) => index)
     this.#replace(async (past) => {
       if (past.length === 0 && kept === count) return present
       const made = past.length > 0 ? this.#kv.join(past, present, kept) : this.#kv.select(present, sequences, kept)
-      await made.finally(() => present.forEach(disposeTensor))
+      await made.finally(() => this.#kv.tensors.dispose(present))
       return made
     })
     this.#length += kept
@@ -156,7 +158,7 @@ class DeviceCache implements KvCache {
   #replace(make: (past: readonly Tensor[]) => Promise<readonly Tensor[]>): void {
     this.#tensors = this.#tensors.then(async (past) => {
       const made = await make(past)
-      if (made !== past) past.forEach(disposeTensor)
+      if (made !== past) this.#kv.tensors.dispose(past)
       return made
     })
     this.#tensors.catch(() => {})

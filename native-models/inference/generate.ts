@@ -82,9 +82,14 @@ export async function generate(
   const { hiddenSize } = model.config
 
   const run = async (embeds: Float32Array, logitRows: number) => {
-    await nextTurn(signal)
-    figures.passes++
-    return model.forward({ embeds, batch: running.length, prefix, past, exact, logitRows })
+    try {
+      await nextTurn(signal)
+      figures.passes++
+      return await model.forward({ embeds, batch: running.length, prefix, past, exact, logitRows })
+    } catch (error) {
+      past.close?.()
+      throw error
+    }
   }
   /** All rows of the tails but those of the last run, whose logits are wanted. */
   const readAhead = async (): Promise<Float32Array> => {

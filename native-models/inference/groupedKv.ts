@@ -1,109 +1,160 @@
 import { int } from '../onnx/attributes.ts'
-import { type ElementType, encodeModel, type NodeRecord } from '../onnx/proto.ts'
-import type { CacheShape, KvCache, KvSegment, KvStore } from './kvCache.ts'
-import { disposeTensor, type Feeds, GraphSession, integers, noPlaces, type Tensor, wholes } from './session.ts'
-
-const KINDS = ['key', 'value'] as const
+import { ELEMENT_BYTES, type ElementType, encodeModel, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+import { DeviceTensors } from './deviceTensors.ts'
+import { type CacheShape, KINDS, type KvCache, type KvSegment, type KvStore } from './kvCache.ts'
+import { type Feeds, GraphSession, integers, type Tensor, wholes } from './session.ts'
 
 /** Names by kind and layer: keys of every layer, then values of every layer. */
 const names = (place: string, layerCount: number): string[] =>
   KINDS.flatMap((kind) => Array.from({ length: layerCount }, (_, layer) => `${place}_${kind}.${layer}`))
 
-/** Tensors of every layer, [B, G, places, d], and how many of the places count. */
-interface Held {
+/** Keys and values of every layer, [B, G, places, d] each, that passes write into. */
+interface Room {
   tensors: readonly Tensor[]
-  length: number
-  /** whose they are: a cache's own are disposed of when they are replaced */
-  owner: KvSegment | 'cache'
+  batch: number
+  places: number
+  /** so many places belong to segments: never written to again */
+  claimed: number
+  /** the cache that goes on behind them */
+  writer: WeakRef<GroupedCache> | null
 }
 
-interface GroupedSegment extends KvSegment {
-  readonly held: Held
+export interface GroupedSegment extends KvSegment {
+  readonly room: Room | null
 }
+
+/** A room has places for so many tokens more than were asked for, then a multiple of `STEP`. */
+const SPARE = 64
+const STEP = 128
 
 /**
- * Keys and values on a WebGPU device for the decoder with grouped attention (`groupedDecoder.ts`): every pass puts out all of
- * them in new tensors, which the next one is fed with. So a prompt is never copied for who goes on from it, and wrong guesses
- * are dropped by counting fewer places.
+ * Keys and values on a WebGPU device for the decoder with grouped attention (`groupedDecoder.ts`): it writes those of new
+ * tokens into the tensors that it reads the earlier ones from, which cost no allocation and no copy. A prompt's are gone on from
+ * in the same room, one at a time; others go on in a copy. Wrong guesses are dropped by counting fewer places.
  */
 export class GroupedKv implements KvStore {
-  readonly nothing: GroupedSegment
+  readonly nothing: GroupedSegment = { length: 0, bytes: 0, feeds: {}, room: null }
   readonly shape: CacheShape
   readonly half: boolean
-  readonly #select: GraphSession
-  readonly #forgotten = new FinalizationRegistry<readonly Tensor[]>((tensors) => tensors.forEach(disposeTensor))
+  readonly #move: GraphSession
+  readonly #nought: GraphSession
+  /** what a room without a past begins with: one place that is written over, [1, G, 1, d] */
+  readonly #start: Tensor
+  readonly #tensors = new DeviceTensors()
+  #closed: Promise<void> | null = null
+  /** rooms that were made, and how many of them as copies of another */
+  readonly counters = { rooms: 0, copies: 0 }
 
-  private constructor(shape: CacheShape, half: boolean, select: GraphSession) {
+  private constructor(
+    shape: CacheShape,
+    half: boolean,
+    { move, nought, start }: { move: GraphSession; nought: GraphSession; start: Tensor },
+  ) {
     this.shape = shape
     this.half = half
-    this.#select = select
-    this.nothing = { length: 0, bytes: 0, feeds: {}, held: { tensors: [], length: 0, owner: 'cache' } }
+    this.#move = move
+    this.#nought = nought
+    this.#start = this.#tensors.adopt([start])[0]!
   }
 
-  /** @param name where the graph that picks sequences would lie, for messages */
+  /** @param name where the graph that makes rooms would lie, for messages */
   static async open(shape: CacheShape, half: boolean, name: string, threads: number): Promise<GroupedKv> {
-    const select = await GraphSession.open(name, threads, {
-      provider: 'webgpu',
-      mixed: true,
-      model: selectGraph(shape, half ? 'float16' : 'float32'),
-      stayOnDevice: names('y', shape.layerCount),
-    })
-    return new GroupedKv(shape, half, select)
+    const type = half ? 'float16' : 'float32'
+    const open = (model: Uint8Array, stayOnDevice: string[]) =>
+      GraphSession.open(name, threads, { provider: 'webgpu', mixed: true, model, stayOnDevice })
+    const nought = await open(noughtGraph(type), ['y'])
+    const { y } = await nought.run({ shape: integers([1, shape.kvHeadCount, 1, shape.headSize], 4) })
+    const move = await open(moveGraph(shape, type), names('y', shape.layerCount))
+    return new GroupedKv(shape, half, { move, nought, start: y! })
   }
 
   cache(batch: number): GroupedCache {
-    return new GroupedCache(this, batch, { tensors: [], length: 0, owner: 'cache' })
+    return new GroupedCache(this, batch, this.nothing, 0)
   }
 
-  cacheFrom(segment: KvSegment, length: number): GroupedCache {
-    const held = (segment as GroupedSegment).held
-    return new GroupedCache(this, 1, { tensors: length > 0 ? held.tensors : [], length, owner: segment })
+  cacheFrom(segment: KvSegment, length: number, expected: number): GroupedCache {
+    return new GroupedCache(this, 1, { ...(segment as GroupedSegment), length }, expected)
   }
 
   async attend(prefix: KvSegment, past: KvCache, batch: number, length: number): Promise<Feeds> {
     return (past as GroupedCache).feed(prefix as GroupedSegment, batch, length)
   }
 
-  /** Some sequences, as new tensors. */
-  async select(tensors: readonly Tensor[], sequences: readonly number[]): Promise<Tensor[]> {
-    const { layerCount } = this.shape
-    const feeds: Feeds = { rows: integers(sequences, sequences.length) }
-    for (const [i, name] of names('x', layerCount).entries()) feeds[name] = tensors[i]!
-    const outputs = await this.#select.run(feeds)
-    return names('y', layerCount).map((name) => outputs[name]!)
+  /** New places that begin with the first `length` tokens of some sequences of another room. */
+  async room(from: Room | null, sequences: readonly number[], length: number, wanted: number): Promise<Room> {
+    const { layerCount, kvHeadCount, headSize } = this.shape
+    const places = Math.ceil((wanted + SPARE) / STEP) * STEP
+    const known = Math.max(1, length) // a graph wants at least one
+    const feeds: Feeds = {
+      rows: integers(from ? sequences : sequences.map(() => 0), sequences.length),
+      length: integers([known], 1),
+      rest: integers([sequences.length, kvHeadCount, places - known, headSize], 4),
+    }
+    for (const [i, name] of names('x', layerCount).entries()) feeds[name] = from?.tensors[i] ?? this.#start
+    const outputs = await this.#move.run(feeds)
+    const tensors = this.#tensors.adopt(names('y', layerCount).map((name) => outputs[name]!))
+    const room: Room = { tensors, batch: sequences.length, places, claimed: 0, writer: null }
+    this.#tensors.disposeWith(room, tensors)
+    this.counters.rooms++
+    if (from) this.counters.copies++
+    return room
   }
 
-  /** Gives the tensors of a segment back once nobody holds it. */
-  disposeWith(segment: KvSegment, tensors: readonly Tensor[]): void {
-    this.#forgotten.register(segment, tensors)
+  /** Gives back a room that no segment lies in. */
+  dispose(room: Room): void {
+    if (room.claimed === 0) this.#tensors.dispose(room.tensors)
   }
 
+  /** Twice does no harm. */
   close(): Promise<void> {
-    return this.#select.release()
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#tensors.close()
+    await this.#move.release()
+    await this.#nought.release()
   }
 }
 
-/** What a pass puts out of keys and values. */
-const groupedOutputs = ({ layerCount }: CacheShape): string[] => names('present', layerCount)
+/**
+ * Runs a decoder with grouped attention in place: what it puts out of keys and values goes where it read them.
+ * @param session opened without outputs that stay on the device: those that are given do
+ */
+export function inPlace(session: GraphSession, { layerCount }: CacheShape): GraphSession {
+  const [past, present] = [names('past', layerCount), names('present', layerCount)]
+  return {
+    async run(feeds) {
+      const into = Object.fromEntries(present.map((name, i) => [name, feeds[past[i]!]!]))
+      const { logits } = await session.run(feeds, into)
+      return { logits: logits! }
+    },
+    release: () => session.release(),
+  }
+}
 
 class GroupedCache implements KvCache {
   readonly #kv: GroupedKv
   #batch: number
-  #held: Held
-  /** tokens of the prefix, whose places come first in what is held */
+  #room: Room | null
+  /** tokens of the room that count */
+  #places: number
+  /** of them, the prefix's */
   #before = 0
-  /** what a pass put out, until it is appended or not wanted */
-  #pending: readonly Tensor[] = []
+  readonly #expected: number
   #keep: readonly number[] | null = null
 
-  constructor(kv: GroupedKv, batch: number, held: Held) {
+  constructor(kv: GroupedKv, batch: number, { room, length }: GroupedSegment, expected: number) {
     this.#kv = kv
     this.#batch = batch
-    this.#held = held
+    this.#room = room
+    this.#places = length
+    this.#expected = expected
   }
 
   get length(): number {
-    return this.#held.length - this.#before
+    return this.#places - this.#before
   }
 
   get capacity(): number {
@@ -115,20 +166,13 @@ class GroupedCache implements KvCache {
   }
 
   async feed(prefix: GroupedSegment, batch: number, length: number): Promise<Feeds> {
-    await this.#narrow()
-    if (this.#held.length === 0 && prefix.length > 0) {
-      const { tensors } = prefix.held
-      this.#before = prefix.length
-      this.#held =
-        batch === 1
-          ? { tensors, length: prefix.length, owner: prefix }
-          : { tensors: await this.#kv.select(tensors, new Array(batch).fill(0)), length: prefix.length, owner: 'cache' }
+    if (this.#places === 0 && prefix.length > 0) {
+      this.#room = prefix.room
+      this.#places = this.#before = prefix.length
     }
-    const { layerCount, kvHeadCount, headSize } = this.#kv.shape
-    const { tensors, length: earlier } = this.#held
-    const none = tensors.length > 0 ? null : noPlaces(this.#kv.half, batch, kvHeadCount, 0, headSize)
-    const past = names('past', layerCount).map((name, i) => [name, none ?? tensors[i]!] as const)
-    const total = earlier + length
+    const total = this.#places + length
+    const { tensors } = await this.#place(batch, total)
+    const past = names('past', this.#kv.shape.layerCount).map((name, i) => [name, tensors[i]!] as const)
     return {
       last_places: wholes(new Array(batch).fill(total - 1), batch),
       total_length: wholes([total]),
@@ -136,15 +180,8 @@ class GroupedCache implements KvCache {
     }
   }
 
-  computed(outputs: Record<string, Tensor>): void {
-    this.#dropPending()
-    this.#pending = groupedOutputs(this.#kv.shape).map((name) => outputs[name]!)
-  }
-
-  append(_outputs: Record<string, Tensor>, _count: number, kept = _count): void {
-    const tensors = this.#pending
-    this.#pending = []
-    this.#replace({ tensors, length: this.#held.length + kept, owner: 'cache' })
+  append(_outputs: Record<string, Tensor>, count: number, kept = count): void {
+    this.#places += kept
   }
 
   keep(sequences: readonly number[]): void {
@@ -154,63 +191,104 @@ class GroupedCache implements KvCache {
   }
 
   toSegment(): GroupedSegment {
-    const { length, tensors, owner } = this.#held
-    if (length === 0) return this.#kv.nothing
-    const places = tensors[0]!.dims[2]!
+    const room = this.#room
+    const length = this.#places
+    if (room === null || length === 0) return this.#kv.nothing
     const { layerCount, kvHeadCount, headSize } = this.#kv.shape
-    const bytes = 2 * layerCount * kvHeadCount * places * headSize * (this.#kv.half ? 2 : 4)
-    const segment: GroupedSegment = { length, bytes, feeds: {}, held: { tensors, length, owner } }
-    if (owner === 'cache') this.#kv.disposeWith(segment, tensors)
-    this.#held = { tensors: [], length: 0, owner: 'cache' }
-    return segment
+    const bytes = 2 * layerCount * kvHeadCount * room.places * headSize * (this.#kv.half ? 2 : 4)
+    room.claimed = Math.max(room.claimed, length)
+    this.#leave()
+    return { length, bytes, feeds: {}, room }
   }
 
   close(): void {
-    this.#dropPending()
-    this.#replace({ tensors: [], length: 0, owner: 'cache' })
+    this.#leave()
   }
 
-  async #narrow(): Promise<void> {
-    if (this.#keep === null) return
-    const { tensors, length } = this.#held
+  /** A room that this cache may write to, with places for so many tokens. */
+  async #place(batch: number, total: number): Promise<Room> {
+    const room = this.#room
     const chosen = this.#keep
     this.#keep = null
-    if (tensors.length > 0) this.#replace({ tensors: await this.#kv.select(tensors, chosen), length, owner: 'cache' })
+    const writer = room?.writer?.deref()
+    const ours = room !== null && (writer === undefined || writer === this) && this.#places >= room.claimed
+    if (ours && chosen === null && room.batch === batch && room.places >= total) {
+      room.writer = new WeakRef(this)
+      return room
+    }
+    const sequences = chosen ?? Array.from({ length: batch }, (_, i) => (room?.batch === batch ? i : 0))
+    const wanted = Math.max(total, this.#expected)
+    const next = await this.#kv.room(room, sequences, this.#places, wanted)
+    this.#leave()
+    next.writer = new WeakRef(this)
+    this.#room = next
+    return next
   }
 
-  #replace(next: Held): void {
-    if (this.#held.owner === 'cache') this.#held.tensors.forEach(disposeTensor)
-    this.#held = next
-  }
-
-  #dropPending(): void {
-    this.#pending.forEach(disposeTensor)
-    this.#pending = []
+  #leave(): void {
+    const room = this.#room
+    this.#room = null
+    if (room?.writer?.deref() !== this) return
+    room.writer = null
+    this.#kv.dispose(room)
   }
 }
 
-/** Per tensor: x [B, G, C, d] -> Gather rows -> y. */
-function selectGraph({ layerCount, kvHeadCount, headSize }: CacheShape, type: ElementType): Uint8Array {
+/** Axes of [B, G, places, d]. */
+const SEQUENCES = 0
+const PLACES = 2
+
+/** Per tensor: x [B, G, C, d] -> Slice places 0..length -> Gather rows -> Concat noughts of the shape `rest` -> y. */
+function moveGraph({ layerCount, kvHeadCount, headSize }: CacheShape, type: ElementType): Uint8Array {
   const tensors = (place: string, batch: string) =>
-    names(place, layerCount).map((name) => ({ name, type, shape: [batch, kvHeadCount, 'C', headSize] }))
-  const nodes = names('x', layerCount).map((x): NodeRecord => {
+    names(place, layerCount).map((name) => ({ name, type, shape: [batch, kvHeadCount, `${place} places`, headSize] }))
+  const nodes = names('x', layerCount).flatMap((x) => {
     const y = x.replace('x', 'y')
-    return {
-      name: `${y}/Gather`,
-      opType: 'Gather',
-      domain: '',
-      inputs: [x, 'rows'],
-      outputs: [y],
-      attributes: { axis: int(0) },
-    }
+    return [
+      node('Slice', [x, '/zero', 'length', '/places'], `${y}/slice`),
+      node('Gather', [`${y}/slice`, 'rows'], `${y}/rows`, SEQUENCES),
+      node('Concat', [`${y}/rows`, '/noughts'], y, PLACES),
+    ]
   })
   return encodeModel({
-    graphName: 'kv-select',
+    graphName: 'kv-move',
     opset: 17,
     contribOpset: 1,
-    nodes,
-    initializers: [],
-    inputs: [...tensors('x', 'B'), { name: 'rows', type: 'int64', shape: ['R'] }],
+    nodes: [node('Expand', ['/nought', 'rest'], '/noughts'), ...nodes],
+    initializers: [number('/zero', 0), number('/places', PLACES), nought(type)],
+    inputs: [
+      ...tensors('x', 'B'),
+      { name: 'rows', type: 'int64', shape: ['R'] },
+      { name: 'length', type: 'int64', shape: [1] },
+      { name: 'rest', type: 'int64', shape: [4] },
+    ],
     outputs: tensors('y', 'R'),
   })
+}
+
+/** Noughts of a shape. (The binding takes no half floats.) */
+function noughtGraph(type: ElementType): Uint8Array {
+  return encodeModel({
+    graphName: 'kv-nought',
+    opset: 17,
+    contribOpset: 1,
+    nodes: [node('Expand', ['/nought', 'shape'], 'y')],
+    initializers: [nought(type)],
+    inputs: [{ name: 'shape', type: 'int64', shape: [4] }],
+    outputs: [{ name: 'y', type, shape: ['B', 'G', 'C', 'd'] }],
+  })
+}
+
+function node(opType: string, inputs: string[], output: string, axis?: number): NodeRecord {
+  const attributes = axis === undefined ? {} : { axis: int(axis) }
+  return { name: `${output}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes }
+}
+
+function number(name: string, value: number): TensorRecord {
+  const raw = new Uint8Array(BigInt64Array.of(BigInt(value)).buffer)
+  return { name, type: 'int64', shape: [1], bytes: { at: 'inline', raw } }
+}
+
+function nought(type: ElementType): TensorRecord {
+  return { name: '/nought', type, shape: [1], bytes: { at: 'inline', raw: new Uint8Array(ELEMENT_BYTES[type]) } }
 }

@@ -110,7 +110,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
     onProgress?.('ready', 1)
     const { decoder, ...graphs } = sessions
     const onDevice = await openDecoderOnDevice(source)
-    if (onDevice) opened.push(onDevice.session, { release: () => onDevice.kv.close() })
+    if (onDevice) opened.push(onDevice.session)
     const prefill =
       hasPrefill(manifest) && !onDevice ? new DeferredSession(() => openOnCpu(source, PREFILL_GRAPH)) : null
     if (prefill) opened.push(prefill)

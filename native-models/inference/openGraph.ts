@@ -5,7 +5,7 @@ import { GromaError } from '../errors.ts'
 import { deviceGraph } from './deviceGraph.ts'
 import { DeviceKv, presentNames } from './deviceKv.ts'
 import type { DecoderShape } from './groupedDecoder.ts'
-import { GroupedKv } from './groupedKv.ts'
+import { GroupedKv, inPlace } from './groupedKv.ts'
 import type { Place, Placement } from './placement.ts'
 import { type Feeds, GraphSession, isOnDevice, type Tensor } from './session.ts'
 
@@ -109,18 +109,25 @@ export async function openDecoderOnDevice(
 /** Keys and values on a device. */
 export type DeviceStore = DeviceKv | GroupedKv
 
-/** The decoder in the form of its place, and the store of keys and values that goes with it. WebGPU only. */
+/**
+ * The decoder in the form of its place, and the store of keys and values that goes with it, which closes with it. WebGPU only.
+ */
 export async function openLanguageOnDevice(
   source: DeviceSource,
   place: Place,
 ): Promise<{ session: GraphSession; kv: DeviceStore }> {
   const { decoderShape: shape, threads } = source
   const name = join(source.dir, 'keys-and-values')
-  const session = await openOnDevice(source, 'decoder', place, presentNames(shape))
+  const opened = await openOnDevice(source, 'decoder', place, place.fused ? undefined : presentNames(shape))
+  const decoder = place.fused ? inPlace(opened, shape) : opened
   const kv = place.fused
     ? await GroupedKv.open(shape, place.half, name, threads)
     : await DeviceKv.open(shape, name, threads)
-  return { session, kv }
+  const release = async () => {
+    await kv.close() // what the decoder put out is given back before it goes
+    await decoder.release()
+  }
+  return { session: { run: (feeds) => decoder.run(feeds), release }, kv }
 }
 
 function noteFault(source: GraphSource, graph: GraphName, { provider }: Place, reason: string): void {

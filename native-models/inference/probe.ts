@@ -141,7 +141,6 @@ async function tryLanguage(
       return { seconds: (figures.totalMs - figures.firstTokenMs) / 1000 / RUNS, refusal: null }
     } finally {
       await session.release()
-      await kv.close()
     }
   } catch (error) {
     return { seconds: null, refusal: reasonOf(error as Error) }

@@ -30,9 +30,10 @@ export interface GraphInput {
 export interface GraphSession {
   /**
    * Runs the graph. Inputs are not copied.
+   * @param into tensors on a device that outputs are written into, by output; one that is fed as well is changed in place
    * @throws GromaError OUT_OF_MEMORY, ENGINE_FAULT when the runtime fails
    */
-  run(feeds: Feeds): Promise<Record<string, Tensor>>
+  run(feeds: Feeds, into?: Feeds): Promise<Record<string, Tensor>>
   release(): Promise<void>
 }
 
@@ -80,13 +81,17 @@ export class OpenGraph implements GraphSession {
     return this.#session.inputMetadata.flatMap((input) => (input.isTensor ? [input] : []))
   }
 
-  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
+  async run(feeds: Feeds, into?: Feeds): Promise<Record<string, Tensor>> {
     const inputs: Record<string, OrtTensor> = {}
     for (const [name, tensor] of Object.entries(feeds)) {
       inputs[name] = tensor instanceof OrtTensor ? tensor : new OrtTensor(tensor.data, tensor.dims)
     }
     try {
-      return (await this.#session.run(inputs)) as unknown as Record<string, Tensor>
+      const fetches = into ? this.#session.outputNames.map((name) => [name, into[name] ?? null]) : null
+      const outputs = fetches
+        ? await this.#session.run(inputs, Object.fromEntries(fetches) as InferenceSession.FetchesType)
+        : await this.#session.run(inputs)
+      return outputs as unknown as Record<string, Tensor>
     } catch (error) {
       const code = isOutOfMemory(error) ? 'OUT_OF_MEMORY' : 'ENGINE_FAULT'
       throw new GromaError(code, `${this.#path}: ${messageOf(error)}`, { cause: error })
@@ -167,12 +172,6 @@ export function integers(values: readonly number[], ...dims: number[]): Tensor {
 /** Whole numbers, as int32. */
 export function wholes(values: readonly number[], ...dims: number[]): Tensor {
   return { data: Int32Array.from(values), dims }
-}
-
-/** A tensor of floats or half floats without any element. */
-export function noPlaces(half: boolean, ...dims: number[]): Tensor {
-  const empty = half ? new OrtTensor('float16', new Uint16Array(), dims) : new OrtTensor(new Float32Array(), dims)
-  return empty as unknown as Tensor
 }
 
 /** The data of a float tensor that a graph must have put out. */

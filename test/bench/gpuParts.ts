@@ -218,7 +218,6 @@ async function decode() {
       }
       say({ ...about, tokensPerSecond: median(speeds), all: speeds.map((x) => Math.round(x * 10) / 10) })
       await session.release()
-      await kv.close()
     } catch (error) {
       say({ ...about, failed: String((error as Error).message).slice(0, 400) })
     }
