@@ -25,6 +25,8 @@ export interface ImportRun {
   onProgress?: ((progress: { done: number; total: number | null; note: string }) => void) | undefined
   /** The colour of the n-th class of the project. */
   palette?: (index: number) => string
+  /** Pictures that will be copied into the project first, by the names of {@link missingImages}: their upright sides. For a plan alone. */
+  pictures?: ReadonlyMap<string, { width: number; height: number }>
 }
 
 export interface ImportResult {
@@ -98,7 +100,7 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
       ? { ...given.choices, instances: findResultNumbers(store, firstFile(source)) }
       : given.choices
   const request = { ...given, choices, path: source.path }
-  const images = new ImageTable(store, request.choices)
+  const images = new ImageTable(store, request.choices, run.pictures)
   const categories = new CategoryMapper(store.categories.list(), request.choices.categories, run.palette ?? GREY)
   const judge = new Judge(store, request, images, categories)
   const problems = new Examples<{ where: string; reason: string }>(TOLD)

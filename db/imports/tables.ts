@@ -47,6 +47,8 @@ export function safeFileName(fileName: string): { name: string } | { reason: str
   return { name }
 }
 
+type Size = { width: number; height: number }
+
 export class ImageTable {
   readonly #store: Pick<ProjectStore, 'images' | 'annotations'>
   readonly #choices: ImportChoices
@@ -62,7 +64,15 @@ export class ImageTable {
   matched = 0
   added: { image: PlannedImage; record: ImageRecord; wantedId: number | undefined }[] = []
 
-  constructor(store: Pick<ProjectStore, 'images' | 'annotations'>, choices: ImportChoices) {
+  readonly #pictures: ReadonlyMap<string, { width: number; height: number }>
+
+  /** `pictures` that the project is about to have, by the file's names for them. */
+  constructor(
+    store: Pick<ProjectStore, 'images' | 'annotations'>,
+    choices: ImportChoices,
+    pictures: ReadonlyMap<string, { width: number; height: number }> = new Map(),
+  ) {
+    this.#pictures = pictures
     this.#store = store
     this.#choices = choices
     this.#matcher = new ImageMatcher(store.images, choices.match)
@@ -96,23 +106,32 @@ export class ImageTable {
     const found = this.#matcher.find(item)
     if (found === null) return this.#addMissing(item, planned)
     if ('reason' in found) return found.reason
-    const { id, width, height, counts, fileName } = found.image
+    const { id, counts, fileName } = found.image
     const other = this.#takenBy.get(id)
     if (other !== undefined) return `images ${other} and ${item.key} are both ${fileName}`
     this.#takenBy.set(id, item.key)
+    const differs = this.#place(item, planned, found.image, fileName)
+    if (differs !== null) return differs
+    planned.imageId = id
+    planned.worked = counts.proposed + counts.accepted + counts.edited + counts.rejected > 0
+    return null
+  }
+
+  /** Takes a picture as this image, unless the file speaks of one of another size. */
+  #place(item: ImportImage, planned: PlannedImage, { width, height }: Size, fileName: string): string | null {
     if (item.width !== null && item.height !== null && (item.width !== width || item.height !== height)) {
       const turned =
         item.width === height && item.height === width ? ' (turned by its camera: its boxes are not upright)' : ''
       return `the file says ${item.width} x ${item.height} for ${fileName}, the picture is ${width} x ${height}${turned}`
     }
     this.matched++
-    planned.imageId = id
     planned.size = { width, height }
-    planned.worked = counts.proposed + counts.accepted + counts.edited + counts.rejected > 0
     return null
   }
 
   #addMissing(item: ImportImage, planned: PlannedImage): string | null {
+    const coming = this.#pictures.get(item.fileName)
+    if (coming !== undefined) return this.#place(item, planned, coming, item.fileName)
     if (this.#choices.missingImages !== 'add') {
       this.missing.push(item.fileName === '' ? `image ${item.key}` : item.fileName)
       return null

@@ -7,10 +7,11 @@ import { FileNames } from '../../db/imports/imageMatcher.ts'
 import type { Progress } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
 import { IMAGE_FILE } from './files.ts'
+import { probeImage } from './pixels.ts'
 
 export interface FoundImages {
-  /** Absolute path, and the name relative to the folder they were found in. */
-  files: { path: string; name: string }[]
+  /** Absolute path, the name relative to the folder they were found in, and what the data set calls it. */
+  files: { path: string; name: string; wanted: string }[]
   /** How many were not found. */
   missing: number
 }
@@ -19,14 +20,34 @@ export interface FoundImages {
 export function findImages(folder: string, wanted: readonly string[]): FoundImages {
   const root = existsSync(folder) && statSync(folder).isFile() ? dirname(folder) : folder
   const known = new FileNames(listFilesBelow(root).filter((name) => IMAGE_FILE.test(name)))
-  const names = new Set<string>()
+  const files = new Map<string, FoundImages['files'][number]>()
   let missing = 0
   for (const name of wanted) {
     const found = known.find(name)
     if (found === null) missing++
-    else names.add(found)
+    else files.set(found, { path: join(root, found), name: found, wanted: name })
   }
-  return { files: [...names].map((name) => ({ path: join(root, name), name })), missing }
+  return { files: [...files.values()], missing }
+}
+
+interface Job {
+  signal: AbortSignal
+  progress: (progress: Progress) => void
+}
+
+/** Sides of pictures by what the data set calls them; those that cannot be read are left out. @throws CANCELLED */
+export async function sizesOf(
+  files: FoundImages['files'],
+  { signal, progress }: Job,
+): Promise<Map<string, { width: number; height: number }>> {
+  const sizes = new Map<string, { width: number; height: number }>()
+  for (const [index, { path, wanted, name }] of files.entries()) {
+    if (signal.aborted) throw new AppError('CANCELLED', 'The import was cancelled.')
+    const size = await probeImage(path).catch(() => null)
+    if (size !== null) sizes.set(wanted, size)
+    if (index % 32 === 0) progress({ done: index, total: files.length, note: `Looking at ${name}` })
+  }
+  return sizes
 }
 
 /**
@@ -37,7 +58,7 @@ export function findImages(folder: string, wanted: readonly string[]): FoundImag
 export async function bringImages(
   files: FoundImages['files'],
   imagesDir: string,
-  { signal, progress }: { signal: AbortSignal; progress: (progress: Progress) => void },
+  { signal, progress }: Job,
 ): Promise<number> {
   const staging = join(imagesDir, '.gromatic-import')
   const ready: { from: string; to: string }[] = []

@@ -12,7 +12,7 @@ import { isZip, withUnzipped } from '../../db/imports/unzip.ts'
 import { FORMAT_NAMES, type FormatName } from '../../db/records/formatNames.ts'
 import type { ParsedInput, Progress } from '../contract/api.ts'
 import { AppError } from '../contract/errors.ts'
-import { bringImages, findImages } from './bringImages.ts'
+import { bringImages, findImages, sizesOf } from './bringImages.ts'
 import type { Handlers } from './handlers.ts'
 import { colorAt } from './palette.ts'
 import { copyUpright } from './pixels.ts'
@@ -70,20 +70,27 @@ function onlyFile(folder: string): string {
   return names.length === 1 && names[0] !== undefined ? join(folder, names[0]) : folder
 }
 
-async function preview(session: ProjectSession, input: Input, job: Job) {
+/** The pictures that an import brings along, and its plan with them in place; nothing is copied yet. */
+async function planWithPictures(session: ProjectSession, input: Input, request: ImportRequest, job: Job) {
   const store = session.store()
+  const run = { signal: job.signal, onProgress: job.progress, palette: colorAt }
+  const from = input.imagesDir ?? (input.copyImages ? request.path : null)
+  if (from === null) return { plan: await planImport(store, request, run), files: [] }
+  const found = findImages(absolute(session, from), await missingImages(store, request, run))
+  const pictures = await sizesOf(found.files, job)
+  const files = found.files.filter(({ wanted }) => pictures.has(wanted))
+  return { plan: await planImport(store, request, { ...run, pictures }), files }
+}
+
+const plannedNote = (count: number): string =>
+  count === 1
+    ? '1 picture will be copied into the project’s folder.'
+    : `${count} pictures will be copied into the project’s folder.`
+
+async function preview(session: ProjectSession, input: Input, job: Job) {
   return withRequest(session, input, job, async (request) => {
-    const run = { signal: job.signal, onProgress: job.progress, palette: colorAt }
-    const from = input.imagesDir ?? (input.copyImages ? request.path : null)
-    if (from === null) return planImport(store, request, run)
-    const found = findImages(absolute(session, from), await missingImages(store, request, run))
-    const plan = await planImport(
-      store,
-      found.missing === 0 ? { ...request, choices: { ...request.choices, missingImages: 'skip' } } : request,
-      run,
-    )
-    const note = `${found.files.length} pictures will be copied into the project’s folder; boxes on them are counted then.`
-    return found.files.length === 0 ? plan : { ...plan, notes: [...plan.notes, note] }
+    const { plan, files } = await planWithPictures(session, input, request, job)
+    return files.length === 0 ? plan : { ...plan, notes: [...plan.notes, plannedNote(files.length)] }
   })
 }
 
@@ -91,15 +98,16 @@ async function importInto(session: ProjectSession, input: Input, job: Job) {
   const store = session.store()
   if (store.readOnly) throw new AppError('READ_ONLY', 'This project is open for reading only.')
   return withRequest(session, input, job, async (request) => {
-    const run = { signal: job.signal, onProgress: job.progress, palette: colorAt }
-    const from = input.imagesDir ?? (input.copyImages ? request.path : null)
     let copied = 0
-    if (from !== null) {
-      const { files } = findImages(absolute(session, from), await missingImages(store, request, run))
+    if (input.imagesDir !== null || input.copyImages) {
+      // what is refused must be refused before a single picture is copied
+      const { plan, files } = await planWithPictures(session, input, request, job)
+      if (plan.refusal !== null) throw new AppError('INVALID_INPUT', `${plan.refusal}. Nothing was imported.`)
       copied = await bringImages(files, store.imagesDir, job)
       if (copied > 0) await session.scan(job.progress, job.signal)
     }
     await session.scanned()
+    const run = { signal: job.signal, onProgress: job.progress, palette: colorAt }
     const { plan, revision } = await runImport(store, request, run)
     if (revision !== null) session.tellImported(revision)
     return { plan, seq: revision?.seq ?? null, copied }

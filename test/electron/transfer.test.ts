@@ -148,8 +148,15 @@ describe('import', () => {
     await writePicture(at('elsewhere', 'deep', 'new', 'three.png'), 120, 160)
     expect(await preview({ path, imagesDir: at('elsewhere') })).toMatchObject({
       refusal: null,
-      notes: [expect.stringContaining('1 pictures')],
+      images: { matched: 2, missing: 0 },
+      annotations: { toAdd: 2 }, // those on the picture that is still to come, too
+      notes: [expect.stringContaining('1 picture will be copied')],
     })
+    // an import that is refused copies nothing
+    const bad = cocoFile('bad-in.json', 'new/three.png', [900, 900, 5, 5])
+    expect(await codeOf(run({ path: bad, imagesDir: at('elsewhere') }))).toBe('INVALID_INPUT')
+    expect(readdirSync(bench.images)).not.toContain('new')
+    expect((await client.call('images.list', {})).total).toBe(3)
     expect(await run({ path, imagesDir: at('elsewhere') })).toMatchObject({
       copied: 1,
       plan: { annotations: { toAdd: 2 } },
