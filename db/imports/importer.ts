@@ -173,6 +173,7 @@ function makePlan(
     images: {
       inFile: images.inFile,
       matched: images.matched,
+      coming: images.coming,
       missing: images.missing.length,
       added: images.added.length,
       missingExamples: images.missing.slice(0, 20),

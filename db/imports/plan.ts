@@ -63,6 +63,8 @@ export interface ImportPlan {
     inFile: number
     /** Found in the project. */
     matched: number
+    /** Not in the project yet: their pictures will be copied first. */
+    coming: number
     /** Not in the project, and left out (or the reason for refusing). */
     missing: number
     /** Not in the project, and added as missing files. */

@@ -62,6 +62,7 @@ export class ImageTable {
   readonly missing: string[] = []
   inFile = 0
   matched = 0
+  coming = 0
   added: { image: PlannedImage; record: ImageRecord; wantedId: number | undefined }[] = []
 
   readonly #pictures: ReadonlyMap<string, { width: number; height: number }>
@@ -112,6 +113,7 @@ export class ImageTable {
     this.#takenBy.set(id, item.key)
     const differs = this.#place(item, planned, found.image, fileName)
     if (differs !== null) return differs
+    this.matched++
     planned.imageId = id
     planned.worked = counts.proposed + counts.accepted + counts.edited + counts.rejected > 0
     return null
@@ -124,14 +126,17 @@ export class ImageTable {
         item.width === height && item.height === width ? ' (turned by its camera: its boxes are not upright)' : ''
       return `the file says ${item.width} x ${item.height} for ${fileName}, the picture is ${width} x ${height}${turned}`
     }
-    this.matched++
     planned.size = { width, height }
     return null
   }
 
   #addMissing(item: ImportImage, planned: PlannedImage): string | null {
     const coming = this.#pictures.get(item.fileName)
-    if (coming !== undefined) return this.#place(item, planned, coming, item.fileName)
+    if (coming !== undefined) {
+      const differs = this.#place(item, planned, coming, item.fileName)
+      if (differs === null) this.coming++
+      return differs
+    }
     if (this.#choices.missingImages !== 'add') {
       this.missing.push(item.fileName === '' ? `image ${item.key}` : item.fileName)
       return null

@@ -190,7 +190,8 @@ function tell({ progress }: Context, { problems, notes, conflicts }: ImportPlan)
 function summary({ format, images, annotations, messages, categories, problems }: ImportPlan): string {
   const parts = [
     `${annotations.toAdd} of ${annotations.inFile} regions`,
-    `${images.matched + images.added} of ${images.inFile} images`,
+    `${images.matched + images.added + images.coming} of ${images.inFile} images`,
+    ...(images.coming > 0 ? [`${images.coming} of them to be copied`] : []),
     `${categories.filter(({ action }) => action === 'create').length} new classes`,
     ...(messages.inFile > 0 ? [`${messages.toAdd} sentences`] : []),
     ...(annotations.alreadyThere > 0 ? [`${annotations.alreadyThere} there already`] : []),

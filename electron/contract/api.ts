@@ -147,6 +147,8 @@ export const ImportPlan = z.object({
   images: z.object({
     inFile: z.int(),
     matched: z.int(),
+    /** Their pictures will be copied into the project first. */
+    coming: z.int(),
     missing: z.int(),
     added: z.int(),
     missingExamples: z.array(z.string()),

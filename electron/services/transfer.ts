@@ -82,16 +82,13 @@ async function planWithPictures(session: ProjectSession, input: Input, request: 
   return { plan: await planImport(store, request, { ...run, pictures }), files }
 }
 
-const plannedNote = (count: number): string =>
-  count === 1
-    ? '1 picture will be copied into the project’s folder.'
-    : `${count} pictures will be copied into the project’s folder.`
-
 async function preview(session: ProjectSession, input: Input, job: Job) {
-  return withRequest(session, input, job, async (request) => {
-    const { plan, files } = await planWithPictures(session, input, request, job)
-    return files.length === 0 ? plan : { ...plan, notes: [...plan.notes, plannedNote(files.length)] }
-  })
+  return withRequest(
+    session,
+    input,
+    job,
+    async (request) => (await planWithPictures(session, input, request, job)).plan,
+  )
 }
 
 async function importInto(session: ProjectSession, input: Input, job: Job) {

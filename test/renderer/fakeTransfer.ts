@@ -47,6 +47,7 @@ function planFor(file: FakeFile, input: Input): ImportPlan {
     images: {
       inFile: 1 + missing,
       matched: 1,
+      coming: 0,
       missing,
       added: 0,
       missingExamples: ['elsewhere.jpg'].slice(0, missing),

@@ -34,6 +34,7 @@ function Counts({ plan: { images, annotations, messages, categories } }: { plan:
       images.inFile,
       [
         t('import.matched', { count: images.matched }),
+        ...(images.coming > 0 ? [t('import.coming', { count: images.coming })] : []),
         ...(images.missing > 0 ? [t('import.missing', { count: images.missing })] : []),
         ...(images.added > 0 ? [t('import.toAdd', { count: images.added })] : []),
       ],
@@ -110,7 +111,7 @@ function Missing({ plan: { images, refusal } }: { plan: ImportPlan }) {
   const { t } = useTranslation()
   const { missing, leaveRest } = useImport((state) => state.choices)
   const [folder, setFolder] = useState(useImport.getState().choices.picturesDir)
-  const count = Math.max(images.missing, images.added)
+  const count = Math.max(images.missing, images.added) + images.coming
   if (count === 0 && missing === 'ask') return null
   const title = t('import.missingTitle', { count })
   const examples = images.missingExamples.slice(0, 8)

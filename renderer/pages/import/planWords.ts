@@ -24,6 +24,7 @@ export function planLines(plan: ImportPlan, t: TFunction): { writes: string[]; l
       ...counted('willMessages', messages.toAdd),
       ...counted('willReplace', annotations.toReplace),
       ...counted('willImages', images.added),
+      ...counted('willCopy', images.coming),
       ...named('willCreate', [...new Set(made)]),
       ...named(
         'willMerge',
