@@ -56,11 +56,12 @@ export async function buildVisionEncoder(
   const positions = resizePositionGrid(stored, width, side) // [1 + P, C]
   const positionValue = await g.floats(`${at}/embeddings/positions`, positions, [1 + side * side, width])
 
+  const layerLinear = LINEARS[width < INT8_FROM_WIDTH ? 'fp32' : precision]
   const states = [add(g, `${at}/embeddings/positions`, tokens, positionValue)]
   for (let layer = 0; layer < vision.layerCount; layer++) {
     const name = `${at}/layers.${layer}`
     states.push(
-      await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision, LINEARS[precision]),
+      await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision, layerLinear),
     )
   }
   return states
@@ -73,6 +74,8 @@ const LINEARS: Record<Precision['vision'], Linear> = {
   fp32: linear,
   int8: (g, path, x, affine) => int8Linear(g, path, x, affine, byRow),
 }
+/** Narrower encoders stay in float: 8 bits make them no faster and move the boxes that they are unsure of (README). */
+export const INT8_FROM_WIDTH = 512
 
 /**
  * ```
