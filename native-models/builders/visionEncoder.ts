@@ -60,9 +60,7 @@ export async function buildVisionEncoder(
   const states = [add(g, `${at}/embeddings/positions`, tokens, positionValue)]
   for (let layer = 0; layer < vision.layerCount; layer++) {
     const name = `${at}/layers.${layer}`
-    states.push(
-      await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision, layerLinear),
-    )
+    states.push(await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision, layerLinear))
   }
   return states
 }
