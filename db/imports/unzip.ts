@@ -1,12 +1,12 @@
 /** Zip files of other programs, unpacked beside: names that lead out, links, bombs and doubles are refused. */
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import yauzl from 'yauzl'
 import { freeBytes } from '../ballast.ts'
-import { DbError, throwIfAborted, toDbError } from '../errors.ts'
+import { codeOf, DbError, throwIfAborted, toDbError } from '../errors.ts'
 import { readHead } from '../formats/textFile.ts'
 
 const MAX_FILES = 2_000_000
@@ -58,6 +58,26 @@ async function listEntries(path: string, file: yauzl.ZipFile): Promise<yauzl.Ent
   return entries
 }
 
+const PREFIX = 'gromatic-import-'
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return codeOf(error) !== 'ESRCH'
+  }
+}
+
+/** Removes what a process that was killed had unpacked. */
+async function sweep(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]
+    if (pid !== undefined && !isAlive(Number(pid)))
+      await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => undefined)
+  }
+}
+
 /**
  * Unpacks a zip into a temporary folder and hands it to `use`; the folder is gone afterwards.
  * @throws INVALID_INPUT for a zip that is broken or hostile, DISK_FULL, CANCELLED, IO_FAILED, and what `use` throws
@@ -67,7 +87,8 @@ export async function withUnzipped<T>(
   options: UnzipOptions,
   use: (folder: string) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'gromatic-import-'))
+  await sweep()
+  const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`))
   try {
     await unpack(path, folder, options).catch((error: unknown) => {
       throw error instanceof DbError

@@ -1,5 +1,7 @@
 /** Zip files that mean harm, or are none: refused before anything is written outside. */
-import { createWriteStream, readFileSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { createWriteStream, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { expect, test } from 'vitest'
@@ -44,4 +46,18 @@ test('zip files: names that lead out, links, doubles by case, bombs, and files t
   const path = join(folder, 'x.zip')
   writeFileSync(path, 'PK\u0003\u0004 and then nothing')
   expect(await refusedZip(path)).toMatch(/INVALID_INPUT .*cannot be unpacked/)
+})
+
+test('what a killed import had unpacked is gone with the next one; what others are unpacking stays', async () => {
+  const folder = tempFolder()
+  const dead = spawnSync(process.execPath, ['-e', '']).pid
+  const [left, live] = [`gromatic-import-${dead}-x`, `gromatic-import-${process.pid}-x`].map((name) =>
+    join(tmpdir(), name),
+  )
+  for (const path of [left, live]) mkdirSync(path as string, { recursive: true })
+  const zip = await zipOf(folder, (file) => file.addBuffer(Buffer.from('x'), 'a.txt'))
+  const seen = await withUnzipped(zip, {}, async (inside) => [existsSync(join(inside, 'a.txt')), inside])
+  expect(seen[0]).toBe(true)
+  expect([left, live, seen[1]].map((path) => existsSync(path as string))).toEqual([false, true, false])
+  rmSync(live as string, { recursive: true })
 })
