@@ -9,6 +9,7 @@ import { resizeBicubicPillow } from '../preprocess/resize.ts'
 import { resizeBilinearOpenCv } from '../preprocess/resizeOpenCv.ts'
 import type { GromaTokenizer } from '../preprocess/tokenizer.ts'
 import { ByteLru } from './byteLru.ts'
+import { allFinite } from './finite.ts'
 import { nextTurn } from './generate.ts'
 import type { KvSegment } from './kvCache.ts'
 import type { LoadedModel } from './loadModel.ts'
@@ -281,9 +282,7 @@ export class ImageMemory {
 
 /** @throws GromaError NUMERIC_FAULT when some of the numbers are none */
 function finite(what: string, numbers: Float32Array): Float32Array {
-  let sum = 0 // one NaN or infinity spoils the sum
-  for (const number of numbers) sum += number
-  if (Number.isFinite(sum)) return numbers
+  if (allFinite(numbers)) return numbers
   throw new GromaError('NUMERIC_FAULT', `${what} hold numbers that are not finite`)
 }
 

@@ -4,6 +4,7 @@ import { type AnyGraphName, type GraphName, graphFile } from '../builders/modelF
 import { GromaError } from '../errors.ts'
 import { deviceGraph } from './deviceGraph.ts'
 import { DeviceKv, presentNames } from './deviceKv.ts'
+import { allFinite } from './finite.ts'
 import type { DecoderShape } from './groupedDecoder.ts'
 import { GroupedKv, inPlace } from './groupedKv.ts'
 import type { Place, Placement } from './placement.ts'
@@ -182,7 +183,7 @@ function requireFinite(outputs: Record<string, Tensor>): void {
   for (const [name, tensor] of Object.entries(outputs)) {
     if (isOnDevice(tensor)) continue
     const { data } = tensor
-    if (data instanceof Float32Array && !data.every(Number.isFinite)) {
+    if (data instanceof Float32Array && !allFinite(data)) {
       throw new GromaError('NUMERIC_FAULT', `${name} holds numbers that are not finite`)
     }
   }
