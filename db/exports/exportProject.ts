@@ -26,7 +26,8 @@ export interface ProjectExport extends ExportReport {
 }
 
 const stemOf = (path: string): string => basename(path, extname(path))
-const subsetPath = (path: string, subset: string): string =>
+/** `out.json` -> `out_train.json` */
+export const subsetPath = (path: string, subset: string): string =>
   join(dirname(path), `${stemOf(path)}_${subset}${extname(path)}`)
 const proposalsPath = (path: string): string => join(dirname(path), `${stemOf(path)}.proposals.json`)
 

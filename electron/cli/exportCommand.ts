@@ -100,7 +100,7 @@ async function exportProject(context: Context, options: ExportOptions): Promise<
         ...(minScore === undefined ? {} : { minScore }),
       },
       ...(split === undefined ? {} : { split: { shares: split, seed: options.seed } }),
-      overwrite: options.overwrite ?? (await isOwnExport(path)),
+      overwrite: options.overwrite ?? (await isOwnExport(path, Object.keys(split ?? {}))),
     },
     { onProgress: (at) => progress.show(at), signal },
   )

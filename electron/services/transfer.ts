@@ -1,7 +1,8 @@
 /** In and out: the record of the work as files of other programs. */
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { basename, isAbsolute, join, resolve } from 'node:path'
-import { exportProject } from '../../db/exports/exportProject.ts'
+import { exportProject, subsetPath } from '../../db/exports/exportProject.ts'
+import { isOwnZip } from '../../db/exports/zipFolder.ts'
 import { isOwnExport as isOwnFile } from '../../db/formats/coco.ts'
 import { isOwnFolder } from '../../db/formats/output.ts'
 import { formats, sniff } from '../../db/formats/registry.ts'
@@ -21,9 +22,18 @@ import type { ProjectSession } from './projectSession.ts'
 /** For a run without a project, and for scripts that write the same file again. */
 export { type CocoItem, writeCoco } from '../../db/formats/coco.ts'
 
-/** True for a file or folder that an earlier export of ours made: a script may write it again without asking. */
-export const isOwnExport = async (path: string): Promise<boolean> =>
-  (await isOwnFile(path)) || (await isOwnFolder(path))
+const isOwn = async (path: string): Promise<boolean> =>
+  (await isOwnFile(path)) || (await isOwnFolder(path)) || isOwnZip(path)
+
+/**
+ * True for a file, folder or zip that an earlier export of ours made, in `parts` where it was split: a script may write
+ * it again without asking. False when something of somebody else's is among them.
+ */
+export async function isOwnExport(path: string, parts: readonly string[] = []): Promise<boolean> {
+  const there = [path, ...parts.map((part) => subsetPath(path, part))].filter((file) => existsSync(file))
+  const own = await Promise.all(there.map(isOwn))
+  return own.length > 0 && own.every((isOurs) => isOurs)
+}
 
 type Input = ParsedInput<'transfer.preview'>
 interface Job {
