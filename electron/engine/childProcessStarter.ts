@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { EngineStarter } from './engineChild.ts'
+import { engineEnvironment } from './engineEnvironment.ts'
 import { followOutput } from './outputLines.ts'
 
 export interface ChildProcessOptions {
@@ -22,7 +23,7 @@ export function childProcessStarter(options: ChildProcessOptions = {}): EngineSt
       execArgv: [],
       serialization: 'advanced',
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { ...process.env, ...options.env },
+      env: { ...process.env, ...engineEnvironment, ...options.env },
     })
     const lastLine = followOutput([child.stdout, child.stderr], options.onOutput)
     let exited = false

@@ -1,6 +1,7 @@
 /** Starts the engine as Electron's utility process: the same engine as elsewhere, with Electron's own crash reports. */
 import { app, utilityProcess } from 'electron'
 import type { EngineChild, EngineStarter } from './engineChild.ts'
+import { engineEnvironment } from './engineEnvironment.ts'
 import { followOutput } from './outputLines.ts'
 
 export interface UtilityProcessOptions {
@@ -29,7 +30,11 @@ export function utilityProcessStarter(options: UtilityProcessOptions): EngineSta
   return () => {
     // The name is how `child-process-gone` tells one process from the next, so every one has its own.
     const serviceName = `Gromatic engine ${++started}`
-    const child = utilityProcess.fork(options.entry, [], { serviceName, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = utilityProcess.fork(options.entry, [], {
+      serviceName,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...engineEnvironment },
+    })
     const exitListeners: ((reason: string) => void)[] = []
     let alive = true
     let gone: string | null = null

@@ -18,6 +18,7 @@ import { type PixelSettings, readPixelSettings } from '../preprocess/pixels.ts'
 import { type GromaTokenizer, loadTokenizer } from '../preprocess/tokenizer.ts'
 import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
+import { collectGarbage } from './garbage.ts'
 import { nextTurn } from './generate.ts'
 import { HostKv } from './hostKv.ts'
 import { LanguageModel } from './languageModel.ts'
@@ -107,6 +108,7 @@ export async function loadModel(dir: string, options: LoadOptions): Promise<Load
       if (name === 'decoder' && placement.decoder?.provider === 'webgpu') continue // see below
       if (!deferred || FOR_PROPOSALS.has(name)) await sessions[name].ready()
     }
+    if (deferred) collectGarbage() // of large model files that were read
     onProgress?.('ready', 1)
     const { decoder, ...graphs } = sessions
     const onDevice = await openDecoderOnDevice(source)

@@ -1,4 +1,5 @@
 import type { ByteLru } from './byteLru.ts'
+import { collectGarbage } from './garbage.ts'
 import { nextTurn } from './generate.ts'
 import { firstTokens, type KvSegment } from './kvCache.ts'
 import type { LanguageModel } from './languageModel.ts'
@@ -25,6 +26,9 @@ export interface PromptCounters {
   reused: number
   made: number
 }
+
+/** Reading a prompt of so many bytes leaves as much behind. */
+const LARGE_BYTES = 64 << 20
 
 /** Names prompts among the other things that are remembered. */
 export const PROMPT = '|prefix|'
@@ -157,7 +161,9 @@ export class PromptCache {
     await this.#language.read(cache, embeds, { exact, between })
     this.counters.reused += known
     this.counters.made += total - known
-    return cache.toSegment()
+    const segment = cache.toSegment()
+    if (segment.bytes > LARGE_BYTES) collectGarbage()
+    return segment
   }
 }
 

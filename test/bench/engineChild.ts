@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { EngineChild } from '../../electron/engine/engineChild.ts'
+import { engineEnvironment } from '../../electron/engine/engineEnvironment.ts'
 import { EngineHost } from '../../electron/engine/engineHost.ts'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import { findPrepacked, graphsOnCpu, isWorthPrepacking } from '../../native-models/inference/prepack.ts'
@@ -70,6 +71,7 @@ export class EngineWithPid {
       execArgv: [],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      env: { ...process.env, ...engineEnvironment },
     })
     this.#pid ??= child.pid ?? null
     return {

@@ -29,6 +29,8 @@ export const captions20: Figure = {
       engine.caption(await engine.perceive(image, { key }), boxes, { detail: 'brief', maxNewTokens: CAPTION_TOKENS })
     let number = 0
     const boxes = grid(COUNT)
+    log('once to warm up: the first run of a graph lays out buffers and reads its weights')
+    await caption('first', [boxes[0]!])
     log(`${COUNT} captions at once; one alone, its time ${COUNT} times`)
     const { ours, theirs } = await interleaved(
       quick ? 1 : 3,
