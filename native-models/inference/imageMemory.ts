@@ -23,7 +23,7 @@ import {
 } from './promptCache.ts'
 import { embedParts, type PrefixPiece, prefixPieces, splitPrompt, tokenPiece } from './promptEmbedding.ts'
 import { type Proposals, runProposalHead } from './proposals.ts'
-import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
+import { type Feeds, floats, floatsOf, isOnDevice, type Tensor, tensorBytes } from './session.ts'
 
 /** What the engine knows of one image: small enough to keep, and enough to make everything else again. */
 export interface Perception {
@@ -116,7 +116,8 @@ export class ImageMemory {
       const states = await this.#states({ key, squareRgb }, signal)
       await nextTurn(signal)
       this.counters.proposalRuns++
-      const proposals = await runProposalHead(this.#model.graphs['proposal-head'], this.#lastStates(states, 4))
+      const head = this.#model.graphs['proposal-head']
+      const proposals = await held(states, runProposalHead(head, this.#lastStates(states, 4)))
       return { key, width: image.width, height: image.height, proposals, squareRgb }
     }
     return this.#lru.getOrMake(`${key}|perception`, make, ({ squareRgb, proposals }) => {
@@ -130,7 +131,7 @@ export class ImageMemory {
       const states = await this.#states(perception, signal)
       const state = states.byIndex.get(this.#model.config.imageTokenLayer)!
       await nextTurn(signal)
-      const outputs = await this.#model.graphs['image-tokens'].run({ hidden_state: state })
+      const outputs = await held(states, this.#model.graphs['image-tokens'].run({ hidden_state: state }))
       return finite('the image tokens', floatsOf(outputs, 'image_tokens'))
     }
     return this.#lru.getOrMake(`${perception.key}|image-tokens`, make, (tokens) => tokens.byteLength)
@@ -236,10 +237,16 @@ export class ImageMemory {
         pixel_values: floats(this.pixels(perception), 1, 3, imageSize, imageSize),
       })
       this.counters.encoderRuns++
-      for (const k of hiddenStates) finite(`hidden state ${k} of the image`, floatsOf(outputs, `hidden_state.${k}`))
-      return { byIndex: new Map(hiddenStates.map((k) => [k, outputs[`hidden_state.${k}`]!])) }
+      const states = hiddenStates.map((k) => outputs[`hidden_state.${k}`]!)
+      for (const [i, k] of hiddenStates.entries()) {
+        // what stays on a device is judged by what comes of it
+        if (!isOnDevice(states[i]!)) finite(`hidden state ${k} of the image`, floatsOf(outputs, `hidden_state.${k}`))
+      }
+      const made: States = { byIndex: new Map(hiddenStates.map((k, i) => [k, states[i]!])) }
+      this.#model.graphs['vision-encoder'].hold?.(made, states)
+      return made
     }
-    const bytesOf = ({ byIndex }: States) => [...byIndex.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
+    const bytesOf = ({ byIndex }: States) => [...byIndex.values()].reduce((sum, state) => sum + tensorBytes(state), 0)
     return this.#lru.getOrMake(`${perception.key}|states`, make, bytesOf)
   }
 
@@ -251,14 +258,21 @@ export class ImageMemory {
 
   #regionMaps(perception: Perception, signal?: AbortSignal): Promise<Feeds> {
     const make = async (): Promise<Feeds> => {
-      const states = this.#lastStates(await this.#states(perception, signal), 3)
+      const states = await this.#states(perception, signal)
       await nextTurn(signal)
-      const feeds = Object.fromEntries(states.map((state, level) => [`hidden_state.${level}`, state]))
-      const maps = await this.#model.graphs['region-maps'].run(feeds)
+      const feeds = Object.fromEntries(
+        this.#lastStates(states, 3).map((state, level) => [`hidden_state.${level}`, state]),
+      )
+      const graph = this.#model.graphs['region-maps']
+      const maps = await held(states, graph.run(feeds))
       this.counters.regionMapRuns++
-      return Object.fromEntries(Object.entries(maps).map(([name, map]) => [name.replace('region_map', 'map'), map]))
+      const made = Object.fromEntries(
+        Object.entries(maps).map(([name, map]) => [name.replace('region_map', 'map'), map]),
+      )
+      graph.hold?.(made, Object.values(maps))
+      return made
     }
-    const bytesOf = (maps: Feeds) => Object.values(maps).reduce((sum, { data }) => sum + data.byteLength, 0)
+    const bytesOf = (maps: Feeds) => Object.values(maps).reduce((sum, map) => sum + tensorBytes(map), 0)
     return this.#lru.getOrMake(`${perception.key}|maps`, make, bytesOf)
   }
 
@@ -271,7 +285,7 @@ export class ImageMemory {
       await nextTurn(signal)
       const some = boxes.subarray(start * 4, (start + batch) * 4)
       const feeds = { ...maps, boxes_cxcywh: floats(some, some.length / 4, 4) }
-      const rows = floatsOf(await this.#model.graphs['region-head'].run(feeds), 'region_tokens')
+      const rows = floatsOf(await held(maps, this.#model.graphs['region-head'].run(feeds)), 'region_tokens')
       this.counters.regionHeadRuns++
       this.counters.regions += some.length / 4
       tokens.set(rows, start * this.#model.config.llm.hiddenSize)
@@ -279,6 +293,13 @@ export class ImageMemory {
     return finite('the region tokens', tokens)
   }
 }
+
+/** Keeps what owns tensors on a device until a run that is fed with them is over: they are given back with it. */
+function held<T>(owner: object, run: Promise<T>): Promise<T> {
+  inUse.add(owner)
+  return run.finally(() => inUse.delete(owner))
+}
+const inUse = new Set<object>()
 
 /** @throws GromaError NUMERIC_FAULT when some of the numbers are none */
 function finite(what: string, numbers: Float32Array): Float32Array {

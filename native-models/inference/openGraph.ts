@@ -4,6 +4,7 @@ import { type AnyGraphName, type GraphName, graphFile } from '../builders/modelF
 import { GromaError } from '../errors.ts'
 import { deviceGraph } from './deviceGraph.ts'
 import { DeviceKv, presentNames } from './deviceKv.ts'
+import { DeviceTensors } from './deviceTensors.ts'
 import { allFinite } from './finite.ts'
 import type { DecoderShape } from './groupedDecoder.ts'
 import { GroupedKv, inPlace } from './groupedKv.ts'
@@ -38,11 +39,24 @@ export async function openGraph(source: GraphSource, graph: GraphName): Promise<
   const place = source.placement[graph]
   if (!place || place.provider === 'cpu' || source.deviceFault.reason !== null) return openOnCpu(source, graph)
   try {
-    return new DeviceSession(source, graph, await openOnDevice(source, graph, place), place)
+    const stays = staysOnDevice(source.placement, graph) ? 'all' : undefined
+    return new DeviceSession(source, graph, await openOnDevice(source, graph, place, stays), place)
   } catch (error) {
     noteFault(source, graph, place, (error as Error).message)
     return openOnCpu(source, graph)
   }
+}
+
+/** Who reads what a graph puts out; graphs that are not here have it read by us. */
+const READERS: Partial<Record<GraphName, readonly GraphName[]>> = {
+  'vision-encoder': ['proposal-head', 'image-tokens', 'region-maps'],
+  'region-maps': ['region-head'],
+}
+
+/** Whether what a graph puts out need not leave its device: all that read it are there too. (CUDA's would: the runtime's binding knows WebGPU's tensors only.) */
+export function staysOnDevice(placement: Placement, graph: GraphName): boolean {
+  const places = [graph, ...(READERS[graph] ?? [])].map((one) => placement[one]?.provider)
+  return graph in READERS && places.every((provider) => provider === 'webgpu')
 }
 
 /** @throws GromaError MODEL_INVALID, OUT_OF_MEMORY */
@@ -64,7 +78,7 @@ export async function openOnDevice(
   { dir, threads, headSizes, decoderShape }: DeviceSource,
   graph: GraphName,
   { provider, half, fused = false }: Place,
-  stayOnDevice?: readonly string[],
+  stayOnDevice?: readonly string[] | 'all',
 ) {
   const path = join(dir, graphFile(graph))
   const model = deviceGraph(await readFile(path), {
@@ -142,6 +156,7 @@ class DeviceSession implements GraphSession {
   readonly #source: GraphSource
   readonly #graph: GraphName
   readonly #place: Place
+  readonly #tensors = new DeviceTensors()
   #session: GraphSession
   #onDevice = true
 
@@ -157,6 +172,7 @@ class DeviceSession implements GraphSession {
     if (this.#onDevice && reason === null) {
       try {
         const outputs = await this.#session.run(feeds)
+        this.#tensors.adopt(Object.values(outputs).filter(isOnDevice))
         requireFinite(outputs)
         return outputs
       } catch (error) {
@@ -166,7 +182,12 @@ class DeviceSession implements GraphSession {
     return this.#session.run(feeds)
   }
 
+  hold(owner: object, outputs: readonly Tensor[]): void {
+    this.#tensors.disposeWith(owner, outputs)
+  }
+
   release(): Promise<void> {
+    this.#tensors.close()
     return this.#session.release()
   }
 
@@ -175,6 +196,7 @@ class DeviceSession implements GraphSession {
     const lost = this.#session
     noteFault(this.#source, this.#graph, this.#place, reason)
     this.#session = await openOnCpu(this.#source, this.#graph)
+    this.#tensors.close()
     await lost.release().catch(() => {}) // of a device that is gone
   }
 }
@@ -193,6 +215,7 @@ function requireFinite(outputs: Record<string, Tensor>): void {
 export class DeferredSession implements GraphSession {
   readonly #open: () => Promise<GraphSession>
   #opened: Promise<GraphSession> | null = null
+  #ready: GraphSession | null = null
 
   constructor(open: () => Promise<GraphSession>) {
     this.#open = open
@@ -202,7 +225,8 @@ export class DeferredSession implements GraphSession {
   async ready(): Promise<GraphSession> {
     this.#opened ??= this.#open()
     try {
-      return await this.#opened
+      this.#ready = await this.#opened
+      return this.#ready
     } catch (error) {
       this.#opened = null
       throw error
@@ -211,6 +235,10 @@ export class DeferredSession implements GraphSession {
 
   async run(feeds: Feeds): Promise<Record<string, Tensor>> {
     return (await this.ready()).run(feeds)
+  }
+
+  hold(owner: object, outputs: readonly Tensor[]): void {
+    this.#ready?.hold?.(owner, outputs)
   }
 
   async release(): Promise<void> {

@@ -34,6 +34,8 @@ export interface GraphSession {
    * @throws GromaError OUT_OF_MEMORY, ENGINE_FAULT when the runtime fails
    */
   run(feeds: Feeds, into?: Feeds): Promise<Record<string, Tensor>>
+  /** Outputs of a run that stayed on a device are given back with their owner, which they must not refer to. */
+  hold?(owner: object, outputs: readonly Tensor[]): void
   release(): Promise<void>
 }
 
@@ -45,7 +47,7 @@ export interface SessionOptions {
   /** The graph, instead of what the file says; weights still lie beside that file. */
   model?: Uint8Array
   /** Outputs that stay where they were computed: to be fed back, never to be read. WebGPU only. */
-  stayOnDevice?: readonly string[]
+  stayOnDevice?: readonly string[] | 'all'
   /** Gives what a run took back to the system: for graphs that want gigabytes and run once per picture. Costs time in each. */
   frugal?: boolean
   /** Writes the graph as the runtime made it for this machine, weights laid out for its kernels, in a file beside. */
@@ -58,7 +60,7 @@ async function open(path: string, threads: number, options: SessionOptions = {})
   try {
     const { model } = options
     const session = await (model ? InferenceSession.create(model, settings) : InferenceSession.create(path, settings))
-    return new OpenGraph(session, path)
+    return new OpenGraph(session, path, options.provider ?? 'cpu')
   } catch (error) {
     const tooLarge = isOutOfMemory(error)
     const words = `${path}: ${tooLarge ? 'there is not enough memory to load it: ' : ''}${messageOf(error)}`
@@ -71,10 +73,12 @@ export const GraphSession = { open }
 export class OpenGraph implements GraphSession {
   readonly #session: InferenceSession
   readonly #path: string
+  readonly #provider: ProviderName
 
-  constructor(session: InferenceSession, path: string) {
+  constructor(session: InferenceSession, path: string, provider: ProviderName) {
     this.#session = session
     this.#path = path
+    this.#provider = provider
   }
 
   get inputs(): readonly GraphInput[] {
@@ -84,6 +88,10 @@ export class OpenGraph implements GraphSession {
   async run(feeds: Feeds, into?: Feeds): Promise<Record<string, Tensor>> {
     const inputs: Record<string, OrtTensor> = {}
     for (const [name, tensor] of Object.entries(feeds)) {
+      if (this.#provider === 'cpu' && !isReadable(tensor)) {
+        const reason = `${name} was left on a device that is no longer used`
+        throw new GromaError('NUMERIC_FAULT', `${this.#path}: ${reason}`) // everything about the image is made anew
+      }
       inputs[name] = tensor instanceof OrtTensor ? tensor : new OrtTensor(tensor.data, tensor.dims)
     }
     try {
@@ -127,7 +135,12 @@ function sessionOptions(
     logSeverityLevel: 4, // what goes wrong is thrown as well
     ...(saveTo ? { optimizedModelFilePath: saveTo.path } : {}),
     ...(stayOnDevice
-      ? { preferredOutputLocation: Object.fromEntries(stayOnDevice.map((name) => [name, 'gpu-buffer' as const])) }
+      ? {
+          preferredOutputLocation:
+            stayOnDevice === 'all'
+              ? ('gpu-buffer' as const)
+              : Object.fromEntries(stayOnDevice.map((name) => [name, 'gpu-buffer' as const])),
+        }
       : {}),
     extra: { session },
   }
@@ -157,6 +170,16 @@ export function disposeTensor(tensor: Tensor): void {
 /** Its numbers cannot be read: asking for them would end the process. */
 export function isOnDevice(tensor: Tensor): boolean {
   return tensor instanceof OrtTensor && tensor.location === 'gpu-buffer'
+}
+
+function isReadable(tensor: Tensor): boolean {
+  return !(tensor instanceof OrtTensor) || tensor.location === 'cpu'
+}
+
+/** Bytes of a tensor; of one on a device, which holds floats. */
+export function tensorBytes(tensor: Tensor): number {
+  if (isReadable(tensor)) return tensor.data.byteLength
+  return tensor.dims.reduce((product, extent) => product * extent, Float32Array.BYTES_PER_ELEMENT)
 }
 
 /** A float tensor. */

@@ -1,9 +1,10 @@
 /** The engine on WebGPU beside the same engine on the processor, where a driver is: a software one (Mesa 25's lavapipe) will do. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import { type Placement, placementOf } from '../../../native-models/inference/placement.ts'
 import { tryProvider } from '../../../native-models/inference/probe.ts'
+import { isOnDevice, OpenGraph, type Tensor } from '../../../native-models/inference/session.ts'
 import type { TraceTensor } from '../../../native-models/inference/trace.ts'
 import { webgpuMissing } from '../../support/webgpuDriver.ts'
 import { makeTinyModel, testPicture } from '../builders/tinyModel.ts'
@@ -77,6 +78,70 @@ describe.skipIf(missing !== null)(missing === null ? 'on WebGPU' : `on WebGPU (s
     )
     expect(gpu).toEqual(cpu)
     expect(gpu!.captions).toHaveLength(3)
+  })
+
+  /** Graphs that were run: which inputs came from this process's memory, which outputs went there. */
+  async function crossings(placement: Placement): Promise<Record<string, { fed: string[]; read: string[] }>> {
+    const found: Record<string, { fed: string[]; read: string[] }> = {}
+    const here = (tensors: Record<string, Tensor>) =>
+      Object.entries(tensors).flatMap(([name, tensor]) => (isOnDevice(tensor) ? [] : [name]))
+    const run = OpenGraph.prototype.run
+    const spy = vi.spyOn(OpenGraph.prototype, 'run').mockImplementation(async function (this: OpenGraph, feeds, into) {
+      const outputs = await run.call(this, feeds, into)
+      found[
+        Object.keys(outputs)
+          .sort()[0]!
+          .replace(/\.\d+$/, '')
+      ] = { fed: here(feeds), read: here(outputs) }
+      return outputs
+    })
+    const { decoder: _, ...seeing } = placement
+    const engine = await GromaEngine.open(tiny.engine, { threads: 1, placement: seeing, onWarning: fail })
+    const perception = await engine.perceive(testPicture(), { key: 'k' })
+    await engine.ask(perception, { question: 'What?', grounded: true, maxNewTokens: 1 })
+    await engine.close()
+    spy.mockRestore()
+    return found
+  }
+  const fail = (message: string) => {
+    throw new Error(message)
+  }
+
+  it('leaves hidden states and region maps where they are while all who read them are there too', async () => {
+    const found = await crossings(onWebgpu())
+    expect(found.hidden_state).toEqual({ fed: ['pixel_values'], read: [] })
+    expect(found.boxes_cxcywh).toEqual({ fed: [], read: ['boxes_cxcywh', 'logit_coco', 'logit_sa1b'] })
+    expect(found.image_tokens).toEqual({ fed: [], read: ['image_tokens'] })
+    expect(found.region_map).toEqual({ fed: [], read: [] })
+    expect(found.region_tokens).toEqual({ fed: ['boxes_cxcywh'], read: ['region_tokens'] })
+  })
+
+  it('reads them back where one of the graphs is on the processor', async () => {
+    const { 'proposal-head': _, ...others } = onWebgpu()
+    const found = await crossings(others)
+    expect(found.hidden_state!.read).toHaveLength(5)
+    expect(found.boxes_cxcywh!.fed).toHaveLength(4)
+    expect(found.region_map!.read).toEqual([])
+  })
+
+  it('makes everything about an image anew on the processor when the device is lost', async () => {
+    const lost: string[] = []
+    const placement = onWebgpu()
+    delete placement.decoder
+    const engine = await GromaEngine.open(tiny.engine, { threads: 1, placement, onWarning: (m) => lost.push(m) })
+    const perception = await engine.perceive(testPicture(), { key: 'k' })
+    const run = OpenGraph.prototype.run
+    const spy = vi.spyOn(OpenGraph.prototype, 'run').mockImplementationOnce(() => Promise.reject(new Error('lost')))
+    const answer = await engine.ask(perception, { question: 'What?', grounded: true, maxNewTokens: 3 })
+    spy.mockRestore()
+    expect(OpenGraph.prototype.run).toBe(run)
+    expect(lost).toEqual([expect.stringMatching(/^webgpu failed at .*: lost; the CPU goes on/)])
+    await engine.close()
+    const onCpu = await GromaEngine.open(tiny.engine, { threads: 1 })
+    const same = await onCpu.perceive(testPicture(), { key: 'k' })
+    const expected = await onCpu.ask(same, { question: 'What?', grounded: true, maxNewTokens: 3 })
+    expect(answer.outputIds).toEqual(expected.outputIds)
+    await onCpu.close()
   })
 
   it('sees nearly the same in float16', async () => {
