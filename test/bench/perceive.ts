@@ -91,7 +91,7 @@ async function writeGraphs(folder: string): Promise<void> {
   })
 }
 
-/** Opens the graphs, looks at one picture to warm up and at another one for the clock. */
+/** Opens the graphs and looks at three pictures, the last one for the clock: before that the runtime still asks for memory. */
 async function lookOnce(folder: string, threads: number): Promise<Record<Stage, number>> {
   const open = (stage: Stage) => GraphSession.open(join(folder, graphFile(stage)), threads)
   const graphs = Object.fromEntries(
@@ -99,7 +99,8 @@ async function lookOnce(folder: string, threads: number): Promise<Record<Stage, 
   ) as Record<Stage, GraphSession>
   try {
     await look(graphs, 1)
-    return await look(graphs, 2)
+    await look(graphs, 2)
+    return await look(graphs, 3)
   } finally {
     for (const graph of Object.values(graphs)) await graph.release()
   }
