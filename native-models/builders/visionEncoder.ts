@@ -1,6 +1,6 @@
 import type { GromaConfig } from '../groma/config.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { type Int8LinearOptions, int8Linear } from '../onnx/int8.ts'
+import { int8Linear } from '../onnx/int8.ts'
 import {
   type Affine,
   add,
@@ -65,13 +65,14 @@ export async function buildVisionEncoder(
   return states
 }
 
-type Linear = (g: GraphBuilder, path: string, x: Value, affine: Affine) => Promise<Value>
+type Linear = (g: GraphBuilder, path: string, x: Value, affine: Affine, zeroCode?: number) => Promise<Value>
 
-const byRow: Int8LinearOptions = { scale: 'row' }
 const LINEARS: Record<Precision['vision'], Linear> = {
-  fp32: linear,
-  int8: (g, path, x, affine) => int8Linear(g, path, x, affine, byRow),
+  fp32: (g, path, x, affine) => linear(g, path, x, affine),
+  int8: (g, path, x, affine, zeroCode) => int8Linear(g, path, x, affine, zeroCode === undefined ? {} : { zeroCode }),
 }
+/** GELU never goes below -0.17: nearly all codes are for what lies above 0. */
+const GELU_ZERO_CODE = 24
 /** Narrower encoders stay in float: 8 bits make them no faster and move the boxes that they are unsure of (README). */
 export const INT8_FROM_WIDTH = 512
 
@@ -112,7 +113,13 @@ async function encoderLayer(
     `${at}/mlp`,
     await linear(g, `${at}/mlp/fc1`, normed2, weights.affine('mlp.fc1', [mlpSize, width])),
   )
-  const contracted = await linear(g, `${at}/mlp/fc2`, expanded, weights.affine('mlp.fc2', [width, mlpSize]))
+  const contracted = await linear(
+    g,
+    `${at}/mlp/fc2`,
+    expanded,
+    weights.affine('mlp.fc2', [width, mlpSize]),
+    GELU_ZERO_CODE,
+  )
   return add(
     g,
     `${at}/mlp`,

@@ -1,5 +1,6 @@
+import { int, ints } from './attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from './graphBuilder.ts'
-import { type Affine, abs, add, div, mul } from './ops.ts'
+import { type Affine, abs, add, mul } from './ops.ts'
 
 /**
  * Products in 8 bits for the CPU: weights rounded once, a scale for each row of [N, K] (each output); activations rounded
@@ -113,40 +114,52 @@ function roundRow(values: Float32Array, codes: Int8Array): number {
   return peak / CODE_MAX
 }
 
-export interface Int8LinearOptions {
-  /**
-   * What one scale serves: each row its own, whatever the others hold, or all rows of a product together, which saves
-   * three passes over the data.
-   */
-  scale: 'row' | 'tensor'
-}
-
-/** Smaller rows than this count as zero. */
+/** The code of 0 where inputs lie on both sides of it alike. */
+const MIDDLE = 128
+const UINT8_MAX = 255
+/** Rows that reach less far count as zero. */
 const SMALLEST_PEAK = 1e-12
 
 /**
- * x [M, K], weight [N, K] as checkpoints store it -> [M, N].
+ * x [M, K], weight [N, K] as checkpoints store it -> [M, N]. Each row has a step of its own, whatever the others hold.
  * ```
- *  tensor:  x -> DynamicQuantizeMatMul + bias
- *  row:     x -> / its row's peak -> DynamicQuantizeMatMul -> * the peak -> + bias
+ *  x -+------------------------> QuantizeLinear -> MatMulIntegerToFloat -> * step -> + bias
+ *     '-> its row's ends -> step [M] --'--------------------------------------'
  * ```
+ * @param zeroCode of the inputs' codes: low for inputs that are hardly ever negative
  */
 export async function int8Linear(
   g: GraphBuilder,
   path: string,
   x: Value,
   { weight, bias }: Affine,
-  { scale }: Int8LinearOptions,
+  { zeroCode = MIDDLE }: { zeroCode?: number } = {},
 ): Promise<Value> {
   const [rows, width] = weight.shape as [number, number]
-  const { codes, scales } = await int8Weight(g, `${path}/weight`, weight, { shape: [width, rows], transposed: true })
-  const offset = bias ? await g.weight(`${path}/bias`, bias) : undefined
-  const product = (input: Value, ...rest: Value[]) =>
-    g.node('DynamicQuantizeMatMul', path, [input, codes, scales, ...rest], { domain: 'com.microsoft' })
-  if (scale === 'tensor') return offset ? product(x, '', offset) : product(x)
-  const peak = rowPeak(g, path, x) // [M, 1]
-  const scaled = mul(g, `${path}/unscale`, product(div(g, `${path}/scale`, x, peak)), peak)
-  return offset ? add(g, `${path}/bias`, scaled, offset) : scaled
+  const matrix = await int8Weight(g, `${path}/weight`, weight, { shape: [width, rows], transposed: true })
+  const step = rowStep(g, path, x, zeroCode) // [M, 1]
+  const steps = g.node('Squeeze', `${path}/steps`, [step, g.integers(1)]) // [M]
+  const zero = g.small('uint8', zeroCode)
+  const nothing = mul(g, `${path}/zeros`, steps, g.scalar(0))
+  const zeros = g.node('QuantizeLinear', `${path}/zeros`, [nothing, g.scalar(1), zero])
+  const codes = g.node('QuantizeLinear', `${path}/codes`, [x, steps, zeros], { attributes: { axis: int(0) } })
+  const inputs = [codes, matrix.codes, g.scalar(1), matrix.scales, zero]
+  const product = g.node('MatMulIntegerToFloat', path, inputs, { domain: 'com.microsoft' })
+  const scaled = mul(g, `${path}/unscale`, product, step)
+  return bias ? add(g, `${path}/bias`, scaled, await g.weight(`${path}/bias`, bias)) : scaled
+}
+
+/** How far a row's codes lie apart so that both of its ends have one: [M, 1]. */
+function rowStep(g: GraphBuilder, path: string, x: Value, zeroCode: number): Value {
+  const end = (op: 'Max' | 'Min', codes: number) => {
+    const found = g.node(`Reduce${op}`, `${path}/end`, [x], { attributes: { axes: ints(-1), keepdims: int(1) } })
+    return mul(g, `${path}/${op}`, found, g.scalar(1 / codes))
+  }
+  return g.node('Max', `${path}/step`, [
+    end('Max', UINT8_MAX - zeroCode),
+    end('Min', -zeroCode),
+    g.scalar(SMALLEST_PEAK),
+  ])
 }
 
 /** The largest |x| of each row, [.., 1]. */

@@ -13,5 +13,5 @@ export function linearIn(
   x: Value,
   affine: Affine,
 ): Promise<Value> {
-  return format === 'int8-rows' ? int8Linear(g, path, x, affine, { scale: 'row' }) : linear(g, path, x, affine, format)
+  return format === 'int8-rows' ? int8Linear(g, path, x, affine) : linear(g, path, x, affine, format)
 }
