@@ -139,8 +139,8 @@ describe('in order', () => {
 
 describe('how many processes', () => {
   it.each([
-    { case: 'small model', modelBytes: 30e6, cores: 8, memoryBytes: 32e9, workers: 4 },
-    { case: 'two cores', modelBytes: 30e6, cores: 2, memoryBytes: 32e9, workers: 1 },
+    { case: 'small model', modelBytes: 30e6, cores: 8, memoryBytes: 32e9, workers: 8 },
+    { case: 'two cores', modelBytes: 30e6, cores: 2, memoryBytes: 32e9, workers: 2 },
     { case: 'little memory', modelBytes: 30e6, cores: 8, memoryBytes: 4e9, workers: 3 },
     { case: 'almost none', modelBytes: 30e6, cores: 8, memoryBytes: 0.5e9, workers: 1 },
     { case: 'large model', modelBytes: 7e9, cores: 8, memoryBytes: 64e9, workers: 1 },
