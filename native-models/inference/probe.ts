@@ -9,7 +9,7 @@ import { headSizesOf, RUNS_IN_HALF, withExactBlocks } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
 import { generate } from './generate.ts'
 import { HostKv } from './hostKv.ts'
-import { LanguageModel } from './languageModel.ts'
+import { LanguageModel, PROMPT_ROWS } from './languageModel.ts'
 import { type DeviceSource, openLanguageOnDevice, openOnDevice } from './openGraph.ts'
 import { formOf, type GraphTrial, MARGIN, type Place, type ProviderTrial } from './placement.ts'
 import {
@@ -113,11 +113,12 @@ interface Timed {
 }
 
 /** Rows of a prompt and of what follows, whose logits are compared. */
-const COMPARED = { prompt: 40, more: 3 }
+const COMPARED = { prompt: 24, more: 3 }
 
 /**
- * The decoder as the engine uses it on a WebGPU device: logits after a prompt and after each of a few more tokens, compared with
- * the processor's, then the time of a token after a prompt of `SIZES.P`.
+ * The decoder as the engine uses it on a WebGPU device: logits after a short prompt and after each of a few more tokens, compared
+ * with the processor's, those after a prompt of real length with the same read a few rows at a time, then the time of a token
+ * after a prompt of `SIZES.P`.
  */
 async function tryLanguage(
   source: DeviceSource,
@@ -132,6 +133,8 @@ async function tryLanguage(
       const model = new LanguageModel(session, table, config, { kv })
       const off = largestError(expected, await logitsOf(model), false)
       if (!(off <= tolerance)) return { seconds: null, refusal: wrongBy(off) }
+      const long = largestError(await promptLogits(model, FEW_ROWS), await promptLogits(model, PROMPT_ROWS), false)
+      if (!(long <= tolerance)) return { seconds: null, refusal: `with prompts of some length ${wrongBy(long)}` }
       const rows = Math.min(SIZES.P!, config.maxPositions - 2 - RUNS)
       const prompt = await model.extend(null, noise(rows * config.hiddenSize, 2))
       const tails = [noise(config.hiddenSize, 3)]
@@ -178,6 +181,26 @@ async function logitsOf(model: LanguageModel): Promise<Record<string, Tensor>> {
   }
   cache.close?.()
   return found
+}
+
+/** A device takes another kernel for long runs of rows: compared with this many at a time, which the processor's numbers vouch for. */
+const FEW_ROWS = 24
+
+/** Logits after a prompt of more than one full run, read so many rows at a time. */
+async function promptLogits(model: LanguageModel, rowsAtOnce: number): Promise<Record<string, Tensor>> {
+  const { hiddenSize, maxPositions } = model.config
+  const rows = Math.min(PROMPT_ROWS + 2 * FEW_ROWS, maxPositions)
+  const embeds = noise(rows * hiddenSize, 4)
+  const cache = model.kv.cacheFrom(model.kv.nothing, 0, rows)
+  let last: Float32Array = new Float32Array()
+  for (let row = 0; row < rows; row += rowsAtOnce) {
+    const part = embeds.subarray(row * hiddenSize, (row + rowsAtOnce) * hiddenSize)
+    const { logits, outputs } = await model.forward({ embeds: part, batch: 1, ...model.before(cache) })
+    cache.append(outputs, part.length / hiddenSize)
+    last = logits.slice()
+  }
+  cache.close?.()
+  return { logits: floats(last, last.length) }
 }
 
 /** Runs a graph once to warm it up, then for time; the session is released. */
