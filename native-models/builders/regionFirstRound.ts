@@ -1,5 +1,8 @@
-import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
-import { concat, matMul, reshape, split } from '../onnx/ops.ts'
+import { int } from '../onnx/attributes.ts'
+import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
+import { int8Weight, rowCodes, rowProduct } from '../onnx/int8.ts'
+import { concat, matMul, mul, reshape, split } from '../onnx/ops.ts'
+import type { Precision } from './modelFiles.ts'
 import type { Weights } from './weights.ts'
 
 const TAPS = 3
@@ -12,12 +15,18 @@ export interface FirstRound {
   scales: readonly number[]
 }
 
+/** A part of a level's channels at the patches' resolution, [P P, c]: floats, or codes with each row's step. */
+interface Part {
+  rows: Value
+  step?: Value
+}
+
 /**
  * The convolution of the first round of fusion, of levels that are nothing but the projected patches enlarged.
  * Enlarging is linear and acts on rows and columns alone, the 3x3 weights act on channels alone: so the weights go first, at
  * the patches' resolution, and each of the nine products is enlarged and moved by its tap afterwards. The same numbers
- * as a convolution of the enlarged levels, at a fifth of the work, and in float: this is the one place of the fusion whose
- * inputs no norm has tamed.
+ * as a convolution of the enlarged levels, at a fifth of the work. In int8 the products with the weights have 8 bits, each
+ * patch over its own range, since no norm has tamed the inputs; enlarging stays float.
  * ```
  *  per level, for its own channels and those of its neighbours (regionMaps.ts), each with its row of taps r:
  *  patches [P P, c] -> * weights of r [c, 3 C] -> [P (row), P 3 (column, tap), C] -> columns [L, P 3] * -> [P, L, C] -.
@@ -32,13 +41,24 @@ export async function firstRound(
   weights: Weights,
   projected: readonly Value[],
   { side, channels, scales }: FirstRound,
+  precision: Precision['vision'],
 ): Promise<Value[]> {
   const quarter = Math.floor(channels / 4)
   const lengths = [channels - 2 * quarter, quarter, quarter] // as the weights want them: own, top, down
-  const [own, top, down] = await tapWeights(g, at, weights, channels, lengths)
-  const parts = projected.map((rows, level) =>
-    split(g, `${at}/level.${level}/parts`, rows, 1, lengths[0]!, quarter, quarter),
-  )
+  const [own, top, down] = await tapWeights(weights, channels, lengths)
+  const weigh = { own: [], top: [], down: [] } as Record<Word, Weigh[]>
+  for (const [word, sources] of Object.entries({ own, top, down }) as [Word, WeightSource[]][]) {
+    for (const [row, source] of sources.entries())
+      weigh[word].push(await weighing(g, `${at}/conv/${word}.${row}`, source, precision))
+  }
+  const parts = projected.map((rows, level) => {
+    const values = split(g, `${at}/level.${level}/parts`, rows, 1, lengths[0]!, quarter, quarter)
+    return values.map((part, i): Part => {
+      if (precision !== 'int8') return { rows: part }
+      const { codes, step } = rowCodes(g, `${at}/level.${level}/part.${i}`, part)
+      return { rows: codes, step }
+    })
+  })
   const last = scales.length - 1
   const convolved: Value[] = []
   for (const [level, scale] of scales.entries()) {
@@ -47,19 +67,20 @@ export async function firstRound(
     const above = Math.min(level + 1, last)
     const below = Math.max(level - 1, 0)
     const sources = [
-      { word: 'own', rows: parts[level]![0]!, weights: own!, from: level },
-      { word: 'top', rows: parts[above]![2]!, weights: top!, from: above },
-      { word: 'down', rows: parts[below]![1]!, weights: down!, from: below },
-    ]
+      { word: 'own', part: parts[level]![0]!, from: level },
+      { word: 'top', part: parts[above]![2]!, from: above },
+      { word: 'down', part: parts[below]![1]!, from: below },
+    ] as const
     const stretched: Value[] = []
     const rowTaps: Float32Array[][] = []
-    for (const { word, rows, weights, from } of sources) {
+    for (const { word, part, from } of sources) {
       const enlarge = throughLevel(side, side * scales[from]!, size)
       const moved = Array.from({ length: TAPS }, (_, tap) => movedBy(enlarge, size, side, tap - 1))
-      const columns = await g.floats(`${name}/${word}/columns`, interleaved(moved, size, side), [size, side * TAPS])
-      for (const [tap, weight] of weights.entries()) {
-        const product = matMul(g, `${name}/${word}.${tap}/weigh`, rows, weight) // [P P, 3 C]
-        const lines = reshape(g, `${name}/${word}.${tap}/lines`, product, side, side * TAPS, channels)
+      const shares = await g.floats(`${name}/${word}/columns`, interleaved(moved, size, side), [size, side * TAPS])
+      const columns = part.step ? await inSteps(g, `${name}/${word}`, shares, part.step, side) : shares
+      for (const [tap, product] of weigh[word].entries()) {
+        const weighed = product(`${name}/${word}.${tap}/weigh`, part.rows) // [P P, 3 C]
+        const lines = reshape(g, `${name}/${word}.${tap}/lines`, weighed, side, side * TAPS, channels)
         const across = matMul(g, `${name}/${word}.${tap}/across`, columns, lines) // [P, L, C]
         stretched.push(reshape(g, `${name}/${word}.${tap}/across`, across, side, size * channels))
         rowTaps.push([moved[tap]!])
@@ -72,33 +93,55 @@ export async function firstRound(
   return convolved
 }
 
-/** `conv.weight` [C, C, 3, 3] as, for each of own, top and down, three matrices [c, 3 * C]: one for each row of taps. */
-async function tapWeights(
+type Word = 'own' | 'top' | 'down'
+/** A product [P P, 3 C] of one part's rows with the weights of one row of taps. */
+type Weigh = (at: string, rows: Value) => Value
+
+async function weighing(
   g: GraphBuilder,
   at: string,
-  weights: Weights,
-  channels: number,
-  lengths: readonly number[],
-): Promise<Value[][]> {
+  source: WeightSource,
+  precision: Precision['vision'],
+): Promise<Weigh> {
+  const [outputs, inputs] = source.shape as [number, number]
+  if (precision === 'int8') {
+    const matrix = await int8Weight(g, at, source, { shape: [inputs, outputs], transposed: true })
+    return (name, rows) => rowProduct(g, name, rows, matrix)
+  }
+  const weight = await g.weight(at, source)
+  return (name, rows) => g.node('Gemm', name, [rows, weight], { attributes: { transB: int(1) } })
+}
+
+/** Shares [L, 3 P] of columns that come in steps of their own, [P P, 1]: [P, L, 3 P], one matrix for each row of patches. */
+async function inSteps(g: GraphBuilder, at: string, shares: Value, step: Value, side: number): Promise<Value> {
+  const taps = await g.floats(`${at}/taps`, new Float32Array(TAPS).fill(1), [1, 1, 1, TAPS])
+  const places = reshape(g, `${at}/places`, step, side, 1, side, 1)
+  const spread = reshape(g, `${at}/spread`, mul(g, `${at}/spread`, places, taps), side, 1, side * TAPS)
+  return mul(g, `${at}/columns`, shares, spread)
+}
+
+/** `conv.weight` [C, C, 3, 3] as, for each of own, top and down, three matrices [3 * C, c]: one for each row of taps. */
+async function tapWeights(weights: Weights, channels: number, lengths: readonly number[]): Promise<WeightSource[][]> {
   weights.source('conv.weight', [channels, channels, TAPS, TAPS])
   const stored = await weights.read('conv.weight')
-  const values: Value[][] = []
+  const values: WeightSource[][] = []
   let first = 0
-  for (const [part, length] of lengths.entries()) {
-    const rows: Value[] = []
-    for (let row = 0; row < TAPS; row++) {
-      const matrix = new Float32Array(length * TAPS * channels)
-      for (let output = 0; output < channels; output++) {
-        for (let c = 0; c < length; c++) {
-          const source = ((output * channels + first + c) * TAPS + row) * TAPS
-          for (let column = 0; column < TAPS; column++) {
-            matrix[(c * TAPS + column) * channels + output] = stored[source + column]!
+  for (const length of lengths) {
+    const start = first
+    const matrix = (row: number) => {
+      const values = new Float32Array(TAPS * channels * length)
+      for (let column = 0; column < TAPS; column++) {
+        for (let output = 0; output < channels; output++) {
+          for (let c = 0; c < length; c++) {
+            const source = ((output * channels + start + c) * TAPS + row) * TAPS + column
+            values[(column * channels + output) * length + c] = stored[source]!
           }
         }
       }
-      rows.push(await g.floats(`${at}/conv/weight.${part}.${row}`, matrix, [length, TAPS * channels]))
+      return values
     }
-    values.push(rows)
+    const shape = [TAPS * channels, length]
+    values.push(Array.from({ length: TAPS }, (_, row) => ({ shape, parts: () => [matrix(row)] })))
     first += length
   }
   return values

@@ -60,7 +60,7 @@ export async function buildRegionMaps(
   const lengths = scales.map((scale) => side * scale)
   const lines = { channels, precision: 'fp32', shapes: lengths.map((length) => [length, channels, length]) } as const
   if (rounds.length === 0) return { ...lines, maps: projected.map((rows, level) => enlarged(g, rows, level, shape)) }
-  const convolved = await firstRound(g, '/regions/fuse.0', rounds[0]!, projected, shape)
+  const convolved = await firstRound(g, '/regions/fuse.0', rounds[0]!, projected, shape, precision)
   if (precision === 'int8') {
     const codes = await buildInt8Rounds(g, rounds, convolved, shape)
     return { ...codes, channels, precision, shapes: lengths.map((length) => [length, length, channels]) }

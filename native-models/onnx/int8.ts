@@ -137,16 +137,25 @@ export async function int8Linear(
 ): Promise<Value> {
   const [rows, width] = weight.shape as [number, number]
   const matrix = await int8Weight(g, `${path}/weight`, weight, { shape: [width, rows], transposed: true })
-  const step = rowStep(g, path, x, zeroCode) // [M, 1]
-  const steps = g.node('Squeeze', `${path}/steps`, [step, g.integers(1)]) // [M]
-  const zero = g.small('uint8', zeroCode)
-  const nothing = mul(g, `${path}/zeros`, steps, g.scalar(0))
-  const zeros = g.node('QuantizeLinear', `${path}/zeros`, [nothing, g.scalar(1), zero])
-  const codes = g.node('QuantizeLinear', `${path}/codes`, [x, steps, zeros], { attributes: { axis: int(0) } })
-  const inputs = [codes, matrix.codes, g.scalar(1), matrix.scales, zero]
-  const product = g.node('MatMulIntegerToFloat', path, inputs, { domain: 'com.microsoft' })
-  const scaled = mul(g, `${path}/unscale`, product, step)
+  const { codes, step } = rowCodes(g, path, x, zeroCode)
+  const scaled = mul(g, `${path}/unscale`, rowProduct(g, path, codes, matrix, zeroCode), step)
   return bias ? add(g, `${path}/bias`, scaled, await g.weight(`${path}/bias`, bias)) : scaled
+}
+
+/** Rows x [M, K] as uint8 codes over a step of their own, [M, 1]: a row is `(code - zeroCode) * step`. */
+export function rowCodes(g: GraphBuilder, path: string, x: Value, zeroCode = MIDDLE): { codes: Value; step: Value } {
+  const step = rowStep(g, path, x, zeroCode)
+  const steps = g.node('Squeeze', `${path}/steps`, [step, g.integers(1)]) // [M]
+  const nothing = mul(g, `${path}/zeros`, steps, g.scalar(0))
+  const zeros = g.node('QuantizeLinear', `${path}/zeros`, [nothing, g.scalar(1), g.small('uint8', zeroCode)])
+  const codes = g.node('QuantizeLinear', `${path}/codes`, [x, steps, zeros], { attributes: { axis: int(0) } })
+  return { codes, step }
+}
+
+/** Codes of rows [M, K] times a matrix [K, N]: float [M, N], in steps of each row. */
+export function rowProduct(g: GraphBuilder, path: string, codes: Value, matrix: Int8Weight, zeroCode = MIDDLE): Value {
+  const inputs = [codes, matrix.codes, g.scalar(1), matrix.scales, g.small('uint8', zeroCode)]
+  return g.node('MatMulIntegerToFloat', path, inputs, { domain: 'com.microsoft' })
 }
 
 /** How far a row's codes lie apart so that both of its ends have one: [M, 1]. */
