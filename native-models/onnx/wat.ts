@@ -27,6 +27,7 @@ const PLAIN: Record<string, readonly number[]> = {
   'f32.div': [0x95],
   'f32.min': [0x96],
   'f32.max': [0x97],
+  'i32x4.splat': [VECTOR, 0x11],
   'f32x4.splat': [VECTOR, 0x13],
   'v128.and': [VECTOR, 0x4e],
   'v128.or': [VECTOR, 0x50],
@@ -34,7 +35,14 @@ const PLAIN: Record<string, readonly number[]> = {
   'f32x4.nearest': [VECTOR, 0x6a],
   'i16x8.splat': [VECTOR, 0x10],
   'i16x8.narrow_i32x4_s': [VECTOR, 0x85, 0x01],
+  'i16x8.extend_low_i8x16_u': [VECTOR, 0x89, 0x01],
+  'i16x8.extend_high_i8x16_u': [VECTOR, 0x8a, 0x01],
   'i16x8.shr_u': [VECTOR, 0x8d, 0x01],
+  'i32x4.extend_low_i16x8_u': [VECTOR, 0xa9, 0x01],
+  'i32x4.extend_high_i16x8_u': [VECTOR, 0xaa, 0x01],
+  'i32x4.shr_s': [VECTOR, 0xac, 0x01],
+  'i32x4.add': [VECTOR, 0xae, 0x01],
+  'i32x4.mul': [VECTOR, 0xb5, 0x01],
   'f32x4.add': [VECTOR, 0xe4, 0x01],
   'f32x4.sub': [VECTOR, 0xe5, 0x01],
   'f32x4.mul': [VECTOR, 0xe6, 0x01],
@@ -46,14 +54,22 @@ const PLAIN: Record<string, readonly number[]> = {
 }
 /** Instructions with a memory address: opcode, then log2 of the alignment. */
 const MEMORY: Record<string, readonly [readonly number[], number]> = {
+  'i32.load': [[0x28], 2],
   'f32.load': [[0x2a], 2],
   'f32.store': [[0x38], 2],
   'v128.load': [[VECTOR, 0x00], 2],
+  'v128.load32_splat': [[VECTOR, 0x09], 2],
+  'v128.load32_zero': [[VECTOR, 0x5c], 0],
   'v128.store': [[VECTOR, 0x0b], 2],
+  'v128.store32_lane': [[VECTOR, 0x5a], 0],
   'v128.store64_lane': [[VECTOR, 0x5b], 2],
 }
 /** Instructions with the number of a lane as their last immediate. */
-const LANES: Record<string, readonly number[]> = { 'f32x4.extract_lane': [VECTOR, 0x1f], 'v128.store64_lane': [] }
+const LANES: Record<string, readonly number[]> = {
+  'f32x4.extract_lane': [VECTOR, 0x1f],
+  'v128.store32_lane': [],
+  'v128.store64_lane': [],
+}
 const LOCALS: Record<string, number> = { 'local.get': 0x20, 'local.set': 0x21, 'local.tee': 0x22 }
 const BRANCHES: Record<string, number> = { br: 0x0c, br_if: 0x0d }
 const BLOCKS: Record<string, number> = { block: 0x02, loop: 0x03 }

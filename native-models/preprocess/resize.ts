@@ -1,3 +1,5 @@
+import { resizeKernel } from './resizeKernel.ts'
+
 /** Which input pixels make one output pixel, and how much each counts, in 22-bit fixed point. */
 interface Coefficients {
   /** [out]: first input index */
@@ -10,7 +12,6 @@ interface Coefficients {
 }
 
 const precisionBits = 22 // Pillow: 32 - 8 - 2
-const half = 1 << (precisionBits - 1)
 
 /**
  * Pillow 10's `resize((outWidth, outHeight))` of an RGB picture: bicubic (a = -0.5), antialiased, to the byte.
@@ -29,51 +30,58 @@ export function resizeBicubicPillow(
   return height === outHeight ? narrow : resizeColumns(narrow, outWidth, height, outHeight)
 }
 
+/** Kernels read and write up to so many bytes more than there are. */
+const BEYOND = 16
+
 /** [height, width, 3] -> [height, outWidth, 3] */
 function resizeRows(rgb: Uint8Array, width: number, height: number, outWidth: number): Uint8Array {
   const { starts, counts, weights, stride } = bicubicCoefficients(width, outWidth)
-  const out = new Uint8ClampedArray(outWidth * height * 3) // clips to 0..255 as Pillow's clip8 does
-  let written = 0
+  const [inBytes, outBytes] = [width * 3, outWidth * 3]
+  const { at, length } = places(weights.byteLength, starts.byteLength, counts.byteLength, inBytes, outBytes)
+  const [weightsAt, startsAt, countsAt, inAt, outAt] = at as [number, number, number, number, number]
+  const { memory, run } = resizeKernel('row', length)
+  new Int32Array(memory.buffer, weightsAt).set(weights)
+  new Int32Array(memory.buffer, startsAt).set(starts.map((start) => start * 3))
+  new Int32Array(memory.buffer, countsAt).set(counts.map((count) => count * 4))
+  const bytes = new Uint8Array(memory.buffer)
+  const out = new Uint8Array(outBytes * height)
   for (let y = 0; y < height; y++) {
-    const row = y * width * 3
-    for (let x = 0; x < outWidth; x++) {
-      let red = half
-      let green = half
-      let blue = half
-      let at = row + starts[x]! * 3
-      const firstWeight = x * stride
-      const lastWeight = firstWeight + counts[x]!
-      for (let k = firstWeight; k < lastWeight; k++, at += 3) {
-        const weight = weights[k]!
-        red = (red + Math.imul(rgb[at]!, weight)) | 0
-        green = (green + Math.imul(rgb[at + 1]!, weight)) | 0
-        blue = (blue + Math.imul(rgb[at + 2]!, weight)) | 0
-      }
-      out[written] = red >> precisionBits
-      out[written + 1] = green >> precisionBits
-      out[written + 2] = blue >> precisionBits
-      written += 3
-    }
+    bytes.set(rgb.subarray(y * inBytes, (y + 1) * inBytes), inAt)
+    run(inAt, outAt, startsAt, countsAt, weightsAt, stride * 4, outWidth)
+    out.set(bytes.subarray(outAt, outAt + outBytes), y * outBytes)
   }
-  return new Uint8Array(out.buffer)
+  return out
 }
 
 /** [height, width, 3] -> [outHeight, width, 3] */
 function resizeColumns(rgb: Uint8Array, width: number, height: number, outHeight: number): Uint8Array {
   const { starts, counts, weights, stride } = bicubicCoefficients(height, outHeight)
   const rowBytes = width * 3
-  const out = new Uint8ClampedArray(outHeight * rowBytes)
-  const sums = new Int32Array(rowBytes)
+  const { at, length } = places(weights.byteLength, stride * rowBytes, rowBytes)
+  const [weightsAt, inAt, outAt] = at as [number, number, number]
+  const { memory, run } = resizeKernel('column', length)
+  new Int32Array(memory.buffer, weightsAt).set(weights)
+  const bytes = new Uint8Array(memory.buffer)
+  const out = new Uint8Array(outHeight * rowBytes)
   for (let y = 0; y < outHeight; y++) {
-    sums.fill(half)
-    for (let k = 0; k < counts[y]!; k++) {
-      const weight = weights[y * stride + k]!
-      const row = (starts[y]! + k) * rowBytes
-      for (let i = 0; i < rowBytes; i++) sums[i] = (sums[i]! + Math.imul(rgb[row + i]!, weight)) | 0
-    }
-    for (let i = 0; i < rowBytes; i++) out[y * rowBytes + i] = sums[i]! >> precisionBits
+    const [start, count] = [starts[y]!, counts[y]!]
+    bytes.set(rgb.subarray(start * rowBytes, (start + count) * rowBytes), inAt)
+    const first = weightsAt + y * stride * 4
+    run(inAt, outAt, rowBytes, first, first + count * 4)
+    out.set(bytes.subarray(outAt, outAt + rowBytes), y * rowBytes)
   }
-  return new Uint8Array(out.buffer)
+  return out
+}
+
+/** Places behind each other in a kernel's memory for stretches of so many bytes. */
+function places(...sizes: number[]): { at: number[]; length: number } {
+  let length = 0
+  const at = sizes.map((bytes) => {
+    const start = length
+    length += Math.ceil((bytes + BEYOND) / BEYOND) * BEYOND
+    return start
+  })
+  return { at, length }
 }
 
 function bicubicCoefficients(inSize: number, outSize: number): Coefficients {
