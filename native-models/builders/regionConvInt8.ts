@@ -7,7 +7,7 @@ import type { Weights } from './weights.ts'
 
 const TAPS = 3
 /** Places that are looked at to learn what range the convolution's output will have. */
-const SAMPLES = 128
+const SAMPLES = 64
 /** A channel's codes lie at least this part of its bias apart. */
 const SMALLEST_STEP = 1e-3
 const INT64 = 7

@@ -39,7 +39,7 @@ const TAPS = 3
 /** The code of 0 in the maps that are put out. */
 export const SIGNED_ZERO = -128
 /** Places along a side that are looked at to learn what range a convolution's output will have. */
-const SAMPLES = 14
+const SAMPLES = 10
 /** A channel that the norm turns off keeps this much, so that nothing is divided by zero. */
 const SMALLEST_GAIN = 1e-5
 
