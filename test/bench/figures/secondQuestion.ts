@@ -46,7 +46,9 @@ export const secondQuestion: Figure = {
       (round) => seconds(() => ask('seen', OTHERS[2 * round]!)),
       (round) => seconds(() => ask(`never seen ${round}`, OTHERS[2 * round + 1]!)),
     )
-    const read = logs.flatMap((line) => /^answer: [1-9]\d* tokens of the question reused, (\d+) computed/.exec(line)?.[1] ?? [])
+    const read = logs.flatMap(
+      (line) => /^answer: [1-9]\d* tokens of the question reused, (\d+) computed/.exec(line)?.[1] ?? [],
+    )
     await engine.close()
     return [
       measured('second-question', row, {
