@@ -38,7 +38,9 @@ def build(config: StageConfig) -> Groma:
         model = Groma(shape_of(config))
         phase1.initialise(model.perceiver.ddetr_transformer)
     for prefix, folder in config.weights.items():
-        tensors = {f"{prefix}.{k}": v for k, v in checkpoint.read_tensors(folder).items()}
+        tensors = {
+            f"{prefix}.{k}": v for k, v in checkpoint.read_tensors(folder).items() if not k.endswith("rotary_emb.inv_freq")
+        }  # which older LLaMA files hold and the model computes
         missing, unknown = model.load_state_dict(tensors, strict=False)
         missing = [k for k in missing if k.startswith(f"{prefix}.") and not k.endswith("mask_token")]
         if missing or unknown:
