@@ -11,7 +11,7 @@ import { addAnnotations, annotationRow, projectWithImages, tempFolder } from './
 const probe: ImageProbe = async (path) => {
   const image = sharp(path)
   const { width = 0, height = 0, orientation = 1 } = await image.metadata()
-  await image.stats() // decodes: a header alone proves nothing
+  await image.raw().toBuffer() // decodes, a header alone proves nothing; stats() now and then misses a cut file
   return orientation >= 5 ? { width: height, height: width } : { width, height }
 }
 
