@@ -1,6 +1,6 @@
 /**
- * Builds what runs in Electron's own processes into out/electron: the main process and the engine process as ES modules,
- * the preload as the one plain script that a sandboxed page's process can load. Native packages stay outside.
+ * Builds what runs in Electron's own processes into out/electron: the main process, the engine process and its
+ * threads as ES modules, the preload as the one plain script that a sandboxed page's process can load. Native packages stay outside.
  */
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
@@ -39,11 +39,12 @@ export default defineConfig({
   environments: {
     main: bundle('electron/main.ts', 'main.js', 'es'),
     engine: bundle('electron/engine/engineProcess.ts', 'engineProcess.js', 'es'),
+    conversion: bundle('native-models/builders/conversionThread.ts', 'conversionThread.js', 'es'),
     preload: bundle('electron/preload.ts', 'preload.cjs', 'cjs'),
   },
   builder: {
     async buildApp(builder) {
-      for (const name of ['main', 'engine', 'preload']) await builder.build(builder.environments[name]!)
+      for (const name of ['main', 'engine', 'conversion', 'preload']) await builder.build(builder.environments[name]!)
     },
   },
 })

@@ -1,8 +1,9 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { EngineFile } from '../checkpoint/manifest.ts'
 import type { GromaConfig } from '../groma/config.ts'
-import { ExternalDataWriter } from '../onnx/externalData.ts'
-import { GraphBuilder } from '../onnx/graphBuilder.ts'
+import { ExternalData } from '../onnx/externalData.ts'
+import { GraphBuilder, type Value } from '../onnx/graphBuilder.ts'
 import { buildDecoder, inputTable } from './decoder.ts'
 import { buildImageTokens } from './imageTokens.ts'
 import { type LlmFormats, llmFormats, prefillFormats } from './llmFormats.ts'
@@ -16,50 +17,86 @@ import {
   PREFILL_GRAPH,
   type Precision,
 } from './modelFiles.ts'
-import type { PartialModel } from './partialModel.ts'
 import { buildProposalHead } from './proposalHead.ts'
 import { buildRegionHead } from './regionHead.ts'
 import { buildRegionMaps } from './regionMaps.ts'
 import { buildVisionEncoder, neededStates } from './visionEncoder.ts'
 import type { Weights } from './weights.ts'
-
-/** Called after every write with the graph in work and the bytes written; throwing stops the conversion. */
-export type OnBytes = (step: string, bytes: number) => void
+import { type WriteOptions, writeTensors } from './writeTensors.ts'
 
 type Outputs = Parameters<GraphBuilder['encode']>[0]
 /** What is the same for all graphs of one model. */
-export interface Job {
-  /** the folder, and what is finished in it */
-  partial: PartialModel
+export interface ModelParts {
   weights: Weights
   config: GromaConfig
   precision: Precision
-  /** also write the decoder for long prompts */
+  /** also the decoder for long prompts */
   prefill: boolean
+  /** of the square picture, pixels */
   imageSize: number
-  side: number
-  onBytes: OnBytes
-  /** makes what collects a graph; another than the usual writes other weights */
-  builder?: (name: string, data: ExternalDataWriter) => GraphBuilder
 }
 
-/** Writes all graphs and the embedding table of one model into a folder. */
-export async function buildGraphs(input: Omit<Job, 'side'>): Promise<GraphFacts> {
-  const job: Job = { ...input, side: input.imageSize / input.config.vision.patchSize }
-  const facts = await job.partial.part('vision', () => buildVisionGraphs(job))
-  const formats = llmFormats(job.precision.llm, job.config.llm)
-  await job.partial.part('decoder', () => writeDecoder(job, 'decoder', formats))
-  if (job.prefill)
-    await job.partial.part(PREFILL_GRAPH, () => writeDecoder(job, PREFILL_GRAPH, prefillFormats(formats)))
-  await job.partial.part('token-embeddings', () => writeEmbeddings(job))
-  return facts
+/** All graphs and tables of a model, planned: their weights are read when the data files are written. */
+export class GraphPlan {
+  readonly data: ExternalData[] = []
+  /** model files, to be encoded when the data files are written */
+  readonly #models: { path: string; encode: () => Uint8Array }[] = []
+  readonly parts: ModelParts
+
+  constructor(parts: ModelParts) {
+    this.parts = parts
+  }
+
+  /** Plans one graph. @returns its builder */
+  async graph(name: AnyGraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<GraphBuilder> {
+    const g = new GraphBuilder(name, this.table(dataFile(name)))
+    const outputs = await build(g)
+    this.model(graphFile(name), () => g.encode(outputs))
+    return g
+  }
+
+  /** A data file, still empty. */
+  table(path: string): ExternalData {
+    const data = new ExternalData(path)
+    this.data.push(data)
+    return data
+  }
+
+  model(path: string, encode: () => Uint8Array): void {
+    this.#models.push({ path, encode })
+  }
+
+  /** Writes everything into a folder. @returns the files, with their hashes where they are known */
+  async write(folder: string, options?: WriteOptions): Promise<{ paths: string[]; hashed: EngineFile[] }> {
+    const hashed = await writeTensors(folder, this.data, options)
+    for (const { path, encode } of this.#models) await writeFile(join(folder, path), encode())
+    return { paths: [...hashed, ...this.#models].map(({ path }) => path), hashed }
+  }
 }
 
-/** Writes the graphs that look at pixels. */
-export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
-  const { weights, config, imageSize, side, precision } = job
-  const hiddenStates = await writeVisionEncoder(job)
-  await writeGraph(job, 'proposal-head', async (g) => {
+/** Plans all graphs and the embedding table of one model. */
+export async function planModel(parts: ModelParts): Promise<{ plan: GraphPlan; facts: GraphFacts }> {
+  const plan = new GraphPlan(parts)
+  const facts = await planVision(plan)
+  const { precision, config, weights, prefill } = parts
+  const formats = llmFormats(precision.llm, config.llm)
+  await planDecoder(plan, 'decoder', formats)
+  if (prefill) await planDecoder(plan, PREFILL_GRAPH, prefillFormats(formats))
+  const path = embeddingsFile(precision.llm)
+  const embeddings = plan.table(path)
+  const table = inputTable(weights, config)
+  const values = table.shape.reduce((product, extent) => product * extent, 1)
+  if (precision.llm === 'fp32') embeddings.add(table, { kind: 'floats', to: embeddings.place(4 * values) })
+  else embeddings.add(table, { kind: 'halves', to: embeddings.place(2 * values) })
+  return { plan, facts }
+}
+
+/** Plans the graphs that look at pixels. */
+export async function planVision(plan: GraphPlan): Promise<GraphFacts> {
+  const { weights, config, imageSize, precision } = plan.parts
+  const side = imageSize / config.vision.patchSize
+  const hiddenStates = await planVisionEncoder(plan, side)
+  await plan.graph('proposal-head', async (g) => {
     const queries = config.detector.proposalCount
     const { boxes, logitCoco, logitSa1b } = await buildProposalHead(g, weights.at('perceiver'), config, side)
     return {
@@ -69,7 +106,7 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
     }
   })
   const shape = { side, width: config.vision.hiddenSize }
-  await writeGraph(job, 'image-tokens', async (g) => {
+  await plan.graph('image-tokens', async (g) => {
     const tokens = await buildImageTokens(g, weights.at('img_txt_bridge'), {
       ...shape,
       hiddenSize: config.llm.hiddenSize,
@@ -79,7 +116,7 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
   const regions = weights.at('region_encoder')
   let channels = 0
   let headPrecision = precision.vision
-  await writeGraph(job, 'region-maps', async (g) => {
+  await plan.graph('region-maps', async (g) => {
     const built = await buildRegionMaps(g, regions, shape, precision.vision)
     channels = built.channels
     headPrecision = built.precision
@@ -91,7 +128,7 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
     return outputs
   })
   let bins = 0
-  await writeGraph(job, 'region-head', async (g) => {
+  await plan.graph('region-head', async (g) => {
     const { patchSize } = config.vision
     const hiddenSize = config.llm.hiddenSize
     const sizes = { side, patchSize, imageSize, channels, hiddenSize }
@@ -103,30 +140,28 @@ export async function buildVisionGraphs(job: Job): Promise<GraphFacts> {
 }
 
 /** The graph whose outputs the later graphs need, and another over the same weights with all hidden states. */
-async function writeVisionEncoder(job: Job): Promise<number[]> {
-  const { config, weights, side, imageSize, partial, precision } = job
-  const needed = neededStates(config.vision.layerCount, config.imageTokenLayer)
-  await writeGraph(job, 'vision-encoder', async (g) => {
-    const states = await buildVisionEncoder(
-      g,
-      weights.at('perceiver.vis_encoder'),
-      config.vision,
-      imageSize,
-      precision.vision,
-    )
-    const shape = [1 + side * side, config.vision.hiddenSize]
-    const outputs = (indices: readonly number[]) =>
-      Object.fromEntries(indices.map((k) => [`hidden_state.${k}`, { value: states[k]!, shape }]))
-    await writeFile(join(partial.folder, ALL_STATES_FILE), g.encode(outputs([...states.keys()])))
+async function planVisionEncoder(plan: GraphPlan, side: number): Promise<number[]> {
+  const { config, weights, imageSize, precision } = plan.parts
+  const { vision } = config
+  const needed = neededStates(vision.layerCount, config.imageTokenLayer)
+  const encoder = weights.at('perceiver.vis_encoder')
+  const shape = [1 + side * side, vision.hiddenSize]
+  let states: readonly Value[] = []
+  const outputs = (indices: Iterable<number>): Outputs =>
+    Object.fromEntries(Array.from(indices, (k) => [`hidden_state.${k}`, { value: states[k]!, shape }]))
+  const g = await plan.graph('vision-encoder', async (g) => {
+    states = await buildVisionEncoder(g, encoder, vision, imageSize, precision.vision)
     return outputs(needed)
   })
+  plan.model(ALL_STATES_FILE, () => g.encode(outputs(states.keys())))
   return needed
 }
 
-async function writeDecoder(job: Job, name: AnyGraphName, formats: LlmFormats): Promise<void> {
-  const { llm, vocabSize } = job.config
-  await writeGraph(job, name, async (g) => {
-    const { logits, present } = await buildDecoder(g, job.weights, job.config, formats)
+async function planDecoder(plan: GraphPlan, name: AnyGraphName, formats: LlmFormats): Promise<void> {
+  const { config, weights } = plan.parts
+  const { llm, vocabSize } = config
+  await plan.graph(name, async (g) => {
+    const { logits, present } = await buildDecoder(g, weights, config, formats)
     const outputs: Outputs = { logits: { value: logits, shape: ['R', vocabSize] } }
     for (const [layer, { key, value }] of present.entries()) {
       outputs[`present_key.${layer}`] = { value: key, shape: [llm.kvHeadCount, 'B', 'T', llm.headSize] }
@@ -134,37 +169,4 @@ async function writeDecoder(job: Job, name: AnyGraphName, formats: LlmFormats): 
     }
     return outputs
   })
-}
-
-async function writeEmbeddings(job: Job): Promise<void> {
-  const { weights, config, precision } = job
-  const table = inputTable(weights, config)
-  await writeData(job, embeddingsFile(precision.llm), 'token-embeddings', async (file) => {
-    if (precision.llm === 'fp32') await file.appendFloats(table)
-    else await file.appendHalves(table)
-  })
-}
-
-async function writeGraph(job: Job, name: AnyGraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<void> {
-  await writeData(job, dataFile(name), name, async (data) => {
-    const g = job.builder?.(name, data) ?? new GraphBuilder(name, data)
-    const outputs = await build(g)
-    await writeFile(join(job.partial.folder, graphFile(name)), g.encode(outputs))
-  })
-}
-
-async function writeData(
-  { partial, onBytes }: Job,
-  path: string,
-  step: string,
-  write: (file: ExternalDataWriter) => Promise<void>,
-): Promise<void> {
-  const file = await ExternalDataWriter.create(join(partial.folder, path), path, (bytes) => onBytes(step, bytes))
-  try {
-    await write(file)
-  } catch (error) {
-    await file.close().catch(() => {}) // the first failure is the one to tell
-    throw error
-  }
-  partial.tell({ path, ...(await file.close()) })
 }

@@ -8,7 +8,7 @@ import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import type { LinearFormat } from '../onnx/ops.ts'
 import { blocksPerRow, bytesPerRow } from '../onnx/quantize.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
-import { buildGraphs } from './buildGraphs.ts'
+import { planModel } from './buildGraphs.ts'
 import { formatOfTensor, llmFormats, wantsPrefillGraph } from './llmFormats.ts'
 import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
 import { checkpointKey, flush, PartialModel } from './partialModel.ts'
@@ -24,6 +24,8 @@ export interface ConvertOptions {
   prefill?: boolean
   /** Called with the graph in work and the share of all bytes written, 0..1. */
   onProgress?: (progress: ConvertProgress) => void
+  /** threads that make weights; by default one for each processor, none for a small model */
+  threads?: number
   signal?: AbortSignal
 }
 
@@ -40,7 +42,7 @@ const CONVERSION = 'conversion 7'
 
 /**
  * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is
- * written beside it, flushed, then renamed. A conversion that was cancelled or killed leaves its finished parts there, and
+ * written beside it, flushed, then renamed. A conversion that was cancelled or killed leaves its finished tensors there, and
  * the next one to the same `outDir` goes on with them where checkpoint and options are the same.
  * @param outDir must not exist yet
  * @throws GromaError INPUT_INVALID for a precision that is not offered or an existing `outDir`, DISK_FULL before anything
@@ -62,7 +64,7 @@ export async function convertCheckpoint(
     requireEvenGrid(imageSize, config.vision.patchSize)
     await mkdir(dirname(target), { recursive: true })
     const key = await checkpointKey(checkpoint, CONVERSION, precision.llm, precision.vision, `${prefill}`)
-    await writeBeside(target, key, options.signal, (partial) =>
+    await writeBeside(target, key, (partial) =>
       writeModel({ checkpoint, config, imageSize, precision, prefill, partial }, options),
     )
   } finally {
@@ -79,24 +81,30 @@ async function writeModel(
     prefill: boolean
     partial: PartialModel
   },
-  { onProgress, signal }: ConvertOptions,
+  { onProgress, signal, threads }: ConvertOptions,
 ): Promise<void> {
   const { checkpoint, config, precision, prefill, partial } = model
   const total = engineBytes(checkpoint, precision.llm, config.llm, prefill)
-  let written = partial.files.reduce((sum, { bytes }) => sum + bytes, 0)
+  let written = partial.bytes
   await requireRoom(dirname(partial.folder), total - written)
   const onBytes = (step: string, bytes: number) => {
     if (signal?.aborted) throw new GromaError('CANCELLED', 'the conversion was cancelled')
     written += bytes
     onProgress?.({ step, fraction: Math.min(1, written / total) })
   }
-  const facts = await buildGraphs({ ...model, weights: new Weights(checkpoint), onBytes })
-  await partial.part('settings', async () => {
-    for (const name of COPIED_FILES) {
-      const source = join(checkpoint.dir, name)
-      if (await exists(source)) await writeFile(join(partial.folder, name), await readFile(source), { flag: 'wx' })
-    }
+  const { plan, facts } = await planModel({ ...model, weights: new Weights(checkpoint) })
+  const { paths, hashed } = await plan.write(partial.folder, {
+    threads,
+    earlier: new Map(partial.written),
+    onTensor: (id, bytes, made) => partial.note(id, bytes, made),
+    onBytes: (file, bytes) => onBytes(file.replace(/\..*$/, ''), bytes),
   })
+  for (const name of COPIED_FILES) {
+    const source = join(checkpoint.dir, name)
+    if (!(await exists(source))) continue
+    await writeFile(join(partial.folder, name), await readFile(source))
+    paths.push(name)
+  }
   onProgress?.({ step: 'manifest', fraction: 1 })
   const content = {
     createdFrom: basename(resolve(checkpoint.dir)),
@@ -104,9 +112,8 @@ async function writeModel(
     ...precision,
     config: { groma: config, engine: facts },
   }
-  await partial.finish()
-  const files = partial.files.map(({ path }) => path)
-  await writeManifest(partial.folder, content, files, { known: partial.files, ...(signal ? { signal } : {}) })
+  await partial.finish(paths)
+  await writeManifest(partial.folder, content, paths, { known: hashed, ...(signal ? { signal } : {}) })
 }
 
 /**
@@ -116,7 +123,6 @@ async function writeModel(
 async function writeBeside(
   target: string,
   key: string,
-  signal: AbortSignal | undefined,
   write: (partial: PartialModel) => Promise<void>,
 ): Promise<void> {
   const parent = dirname(target)
@@ -124,14 +130,14 @@ async function writeBeside(
   let partial: PartialModel | undefined
   try {
     await takeOver(target, folder)
-    partial = await PartialModel.open(folder, key, signal)
+    partial = await PartialModel.open(folder, key)
     await write(partial)
     await flush(folder)
     await rename(folder, target)
     await flush(parent)
   } catch (error) {
     const failure = asGromaError(error, 'CHECKPOINT_INVALID', target)
-    const keep = failure.code === 'CANCELLED' && partial && partial.files.length > 0
+    const keep = failure.code === 'CANCELLED' && partial && partial.written.size > 0
     if (keep) await rename(folder, join(parent, partialName(target, STOPPED)))
     else await rm(folder, { recursive: true, force: true })
     throw failure

@@ -71,7 +71,7 @@ export async function rectifiedCodes(
   { gain, shift, scale, channels }: Rectified,
 ): Promise<Value> {
   const fixed = new Uint8Array(channels).fill(POINTWISE)
-  const weight = await g.bytes(`${at}/pointwise`, 'int8', [channels, 1, 1, 1], [fixed])
+  const weight = g.bytes(`${at}/pointwise`, 'int8', [channels, 1, 1, 1], fixed)
   const steps = mul(g, `${at}/steps`, div(g, `${at}/steps`, shift, gain), g.scalar(POINTWISE))
   const inRange = g.node('Clip', `${at}/steps`, [steps, g.scalar(-SHIFT_MAX), g.scalar(SHIFT_MAX)])
   const bias = cast(g, `${at}/bias`, g.node('Round', `${at}/bias`, [inRange]), 'int32')

@@ -1,93 +1,69 @@
 import { createHash } from 'node:crypto'
-import { open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFileSync } from 'node:fs'
+import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Checkpoint } from '../checkpoint/checkpoint.ts'
-import { type EngineFile, enginePath, hashFile } from '../checkpoint/manifest.ts'
+import type { Written } from './tensorOutput.ts'
 
-const PROGRESS_FILE = '.progress.json'
-const Progress = z.object({
-  key: z.string(),
-  parts: z.array(
-    z.object({
-      name: z.string(),
-      files: z.array(z.object({ path: enginePath, bytes: z.number(), sha256: z.string() })),
-      facts: z.unknown().optional(),
-    }),
-  ),
-})
-type Progress = z.infer<typeof Progress>
+const NOTES_FILE = '.progress.jsonl'
+const Key = z.object({ key: z.string() })
+const Note = z.object({ id: z.string(), bytes: z.number(), written: z.array(z.union([z.number(), z.string()])) })
+type Note = z.infer<typeof Note>
 
 /**
- * A model folder that is being written, part by part. What is finished is written down beside it with its hashes, so that
- * a conversion that was cancelled or killed goes on where it was.
+ * A model folder that is being written, tensor by tensor. What is written is noted in it with checksums, so that a
+ * conversion that was cancelled or killed goes on where it was. Notes are not flushed, and need not be: what they say
+ * is checked before it is relied on.
  */
 export class PartialModel {
   readonly folder: string
-  readonly #progress: Progress
-  /** of files in work, told by who wrote them */
-  readonly #hashed = new Map<string, EngineFile>()
+  /** what was written, by tensor */
+  readonly written = new Map<string, readonly Written[]>()
+  /** bytes of all that */
+  #bytes = 0
 
-  private constructor(folder: string, progress: Progress) {
+  private constructor(folder: string, notes: readonly Note[]) {
     this.folder = folder
-    this.#progress = progress
+    for (const note of notes) this.#remember(note)
+  }
+
+  get bytes(): number {
+    return this.#bytes
   }
 
   /**
-   * Opens a folder, new or left by an earlier conversion. Parts stay that were made under the same key and are still,
-   * byte for byte, what was written; everything else in the folder is removed.
+   * Opens a folder, new or left by an earlier conversion; what is in it and was not made under the same key is removed.
    * @param key names the checkpoint and everything that decides what is made of it
    */
-  static async open(folder: string, key: string, signal?: AbortSignal): Promise<PartialModel> {
-    const found = await readProgress(folder)
-    const parts: Progress['parts'] = []
-    for (const part of found?.key === key ? found.parts : []) {
-      const whole = await Promise.all(part.files.map((file) => isWhole(folder, file, signal)))
-      if (whole.includes(false)) break // later parts may rest on it
-      parts.push(part)
+  static async open(folder: string, key: string): Promise<PartialModel> {
+    const notes = await readNotes(folder, key)
+    if (notes.length === 0) {
+      for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true, force: true })
     }
-    const kept = new Set(parts.flatMap(({ files }) => files.map(({ path }) => path)))
-    for (const name of await readdir(folder)) {
-      if (!kept.has(name)) await rm(join(folder, name), { recursive: true, force: true })
+    const lines = [{ key }, ...notes].map((line) => `${JSON.stringify(line)}\n`) // without a last one that was cut short
+    await writeFile(join(folder, NOTES_FILE), lines.join(''))
+    return new PartialModel(folder, notes)
+  }
+
+  note(id: string, bytes: number, written: readonly Written[]): void {
+    if (this.written.get(id) === written) return // as it was
+    const note = { id, bytes, written: [...written] }
+    appendFileSync(join(this.folder, NOTES_FILE), `${JSON.stringify(note)}\n`)
+    this.#remember(note)
+  }
+
+  /** Removes everything but the model's files, and makes them safe on the disk. */
+  async finish(paths: readonly string[]): Promise<void> {
+    for (const name of await readdir(this.folder)) {
+      if (!paths.includes(name)) await rm(join(this.folder, name), { recursive: true, force: true })
     }
-    return new PartialModel(folder, { key, parts })
+    await Promise.all(paths.map((path) => flush(join(this.folder, path)))) // together: they share the disk's journal
   }
 
-  /** All finished files. */
-  get files(): EngineFile[] {
-    return this.#progress.parts.flatMap(({ files }) => files)
-  }
-
-  /** Saves reading a file again that was hashed while it was written. */
-  tell(file: EngineFile): void {
-    this.#hashed.set(file.path, file)
-  }
-
-  /**
-   * Writes a part, unless it is there, and makes it safe on the disk.
-   * @param write puts files into the folder; what it returns must survive JSON
-   */
-  async part<T>(name: string, write: () => Promise<T>): Promise<T> {
-    const done = this.#progress.parts.find((part) => part.name === name)
-    if (done) return done.facts as T
-    const before = new Set(await readdir(this.folder))
-    const facts = await write()
-    const added = (await readdir(this.folder)).filter((file) => !before.has(file)).sort()
-    await Promise.all(added.map((file) => flush(join(this.folder, file)))) // together: they share the disk's journal
-    const files: EngineFile[] = []
-    for (const path of added) {
-      files.push(this.#hashed.get(path) ?? { path, ...(await hashFile(join(this.folder, path))) })
-    }
-    this.#progress.parts.push({ name, files, facts })
-    const path = join(this.folder, PROGRESS_FILE)
-    await writeFile(`${path}.new`, JSON.stringify(this.#progress), { flush: true })
-    await rename(`${path}.new`, path)
-    return facts
-  }
-
-  /** Removes the notes: the folder holds the model alone. */
-  async finish(): Promise<void> {
-    await rm(join(this.folder, PROGRESS_FILE), { force: true })
+  #remember({ id, bytes, written }: Note): void {
+    this.written.set(id, written)
+    this.#bytes += bytes
   }
 }
 
@@ -101,22 +77,26 @@ export async function checkpointKey(checkpoint: Checkpoint, ...decisions: string
   return hash.digest('hex')
 }
 
-async function readProgress(folder: string): Promise<Progress | null> {
-  try {
-    return Progress.parse(JSON.parse(await readFile(join(folder, PROGRESS_FILE), 'utf8')))
-  } catch {
-    return null // none, or half a one: nothing is kept then
+/** All notes up to the first that cannot be read; none of another key. */
+async function readNotes(folder: string, key: string): Promise<Note[]> {
+  const text = await readFile(join(folder, NOTES_FILE), 'utf8').catch(() => '')
+  const [first = '', ...lines] = text.split('\n')
+  if (parse(Key, first)?.key !== key) return []
+  const notes: Note[] = []
+  for (const line of lines) {
+    const note = parse(Note, line)
+    if (!note) break
+    notes.push(note)
   }
+  return notes
 }
 
-async function isWhole(folder: string, file: EngineFile, signal?: AbortSignal): Promise<boolean> {
-  const path = join(folder, file.path)
-  const size = await stat(path).then(
-    (found) => found.size,
-    () => -1,
-  )
-  if (size !== file.bytes) return false
-  return (await hashFile(path, signal ? { signal } : {})).sha256 === file.sha256
+function parse<T>(schema: z.ZodType<T>, line: string): T | null {
+  try {
+    return schema.parse(JSON.parse(line))
+  } catch {
+    return null
+  }
 }
 
 /** Waits until a file or folder is safe on the disk. */

@@ -1,6 +1,5 @@
 import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { int8Weight } from '../onnx/int8.ts'
 import { abs, add, cast, concat, div, gather, mul, reshape, sub, unsqueeze } from '../onnx/ops.ts'
 import { codeSteps, highestRectified, rectifiedCodes, scaleOfPeaks, ZERO_CODE } from './convolutionCodes.ts'
 import type { Weights } from './weights.ts'
@@ -50,10 +49,8 @@ export async function pooledFeatures(g: GraphBuilder, weights: Weights, pooled: 
   const flat = reshape(g, '/roi/flatten', everywhere, -1, bins * bins * channels)
 
   const { weight, bias } = weights.affine('flatten_linear')
-  const matrix = await int8Weight(g, '/roi/flatten_linear/weight', weight, {
-    shape: [bins * bins * channels, weight.shape[0]!],
+  const matrix = g.int8('/roi/flatten_linear/weight', weight, [bins * bins * channels, weight.shape[0]!], {
     order: binsFirst(bins, channels),
-    transposed: true,
   })
   const inputs = [flat, matrix.codes, active.scale, matrix.scales, zero]
   const features = g.node('MatMulIntegerToFloat', '/roi/flatten_linear', inputs, { domain: 'com.microsoft' })
@@ -71,12 +68,8 @@ async function convolved(
   const taps = TAPS * TAPS
   const width = levels * channels
   const source = convolutionsSideBySide(weights, levels, channels)
-  const kernel = await int8Weight(g, `${at}/weight`, source, { shape: [channels, width, 1, taps], transposed: false })
-  const matrix = await int8Weight(g, `${at}/matrix`, source, {
-    shape: [taps * width, channels],
-    order: tapsFirst(levels, channels),
-    transposed: true,
-  })
+  const kernel = g.int8(`${at}/weight`, source, [channels, width, 1, taps], 'rows')
+  const matrix = g.int8(`${at}/matrix`, source, [taps * width, channels], { order: tapsFirst(levels, channels) })
   const samples = reshape(g, `${at}/samples`, someRows(g, `${at}/samples`, patches), -1, taps * width)
   const inputs = [samples, matrix.codes, scale, matrix.scales, g.small('uint8', 0)]
   const seen = g.node('MatMulIntegerToFloat', `${at}/samples`, inputs, { domain: 'com.microsoft' })

@@ -1,6 +1,6 @@
 import { int } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { int8Weight, rowCodes, rowProduct } from '../onnx/int8.ts'
+import { rowCodes, rowProduct } from '../onnx/int8.ts'
 import { concat, matMul, mul, reshape, split } from '../onnx/ops.ts'
 import type { Precision } from './modelFiles.ts'
 import type { Weights } from './weights.ts'
@@ -105,7 +105,7 @@ async function weighing(
 ): Promise<Weigh> {
   const [outputs, inputs] = source.shape as [number, number]
   if (precision === 'int8') {
-    const matrix = await int8Weight(g, at, source, { shape: [inputs, outputs], transposed: true })
+    const matrix = g.int8(at, source, [inputs, outputs], {})
     return (name, rows) => rowProduct(g, name, rows, matrix)
   }
   const weight = await g.weight(at, source)

@@ -1,6 +1,6 @@
 import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
-import { type Int8Weight, int8Weight } from '../onnx/int8.ts'
+import type { Int8Weight } from '../onnx/int8.ts'
 import { add, cast, concat, div, mul, relu, reshape, resizeAlignCorners, split, sub } from '../onnx/ops.ts'
 import {
   CODE_MAX,
@@ -125,12 +125,8 @@ async function convolve(
 ): Promise<Convolved[]> {
   const { side, channels, scales } = shape
   const source = weights.source('conv.weight', [channels, channels, TAPS, TAPS])
-  const kernel = await int8Weight(g, `${at}/conv/weight`, source, { shape: source.shape, transposed: false })
-  const matrix = await int8Weight(g, `${at}/conv/matrix`, source, {
-    shape: [TAPS * TAPS * channels, channels],
-    order: tapsFirst(channels),
-    transposed: true,
-  })
+  const kernel = g.int8(`${at}/conv/weight`, source, source.shape, 'rows')
+  const matrix = g.int8(`${at}/conv/matrix`, source, [TAPS * TAPS * channels, channels], { order: tapsFirst(channels) })
   const norm = await normWeights(g, `${at}/gn`, weights, channels)
   const unit = mul(g, `${at}/unit`, kernel.scales, scale) // [C]: what one step of the integer sums means
   const convolved: Convolved[] = []
@@ -188,7 +184,7 @@ async function groupNormOf(
   { channels, groups, epsilon }: Int8Rounds,
 ): Promise<{ gain: Value; shift: Value }> {
   const count = length * length
-  const ones = await g.bytes(`${at}/ones`, 'uint8', [1, count], [new Uint8Array(count).fill(1)])
+  const ones = g.bytes(`${at}/ones`, 'uint8', [1, count], new Uint8Array(count).fill(1))
   const average = (name: string, x: Value, unit: number) => {
     const sums = g.node('MatMulInteger', `${at}/${name}`, [ones, reshape(g, `${at}/${name}`, x, count, channels)])
     const floats = cast(g, `${at}/${name}`, reshape(g, `${at}/${name}/sums`, sums, channels), 'float32')

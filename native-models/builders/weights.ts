@@ -1,6 +1,7 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts'
 import { canonicalTensorName } from '../checkpoint/names.ts'
 import { GromaError } from '../errors.ts'
+import type { StoredRows } from '../onnx/externalData.ts'
 import type { WeightSource } from '../onnx/graphBuilder.ts'
 
 /** Larger tensors are read in slices of rows, so that memory stays at this much however large the model is. */
@@ -51,7 +52,9 @@ export class Weights {
       const found = `[${shape.join(', ')}] where the configuration asks for [${expected.join(', ')}]`
       throw new GromaError('CHECKPOINT_INVALID', `tensor ${this.#prefix}${name} has shape ${found}`)
     }
-    return { shape, parts: () => this.#slices(name, shape) }
+    const where = this.#checkpoint.where(this.#prefix + name)
+    const parts = () => this.#slices(name, shape)
+    return where ? { shape, parts, stored: [{ ...where, rows: shape[0] ?? 1 }] } : { shape, parts }
   }
 
   /** `weight` and `bias` of a module. */
@@ -69,7 +72,9 @@ export class Weights {
   stacked(...tensors: readonly { name: string; expected: readonly number[] }[]): WeightSource {
     const sources = tensors.map(({ name, expected }) => this.source(name, expected))
     const rows = sources.reduce((sum, { shape }) => sum + shape[0]!, 0)
+    const stored: StoredRows[] = sources.flatMap((source) => source.stored ?? [])
     return {
+      ...(stored.length === sources.length ? { stored } : {}),
       shape: [rows, ...sources[0]!.shape.slice(1)],
       async *parts() {
         for (const source of sources) yield* source.parts()

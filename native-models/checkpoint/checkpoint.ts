@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { asGromaError, GromaError } from '../errors.ts'
 import { canonicalTensorName } from './names.ts'
 import { readSafetensorsHeader, type ShardContents } from './safetensors.ts'
-import { readTensor, rowsOf, type TensorLocation, type WeightDtype } from './tensorData.ts'
+import { isRowMajor, readTensor, rowsOf, type TensorLocation, type WeightDtype } from './tensorData.ts'
 import { readTorchZip } from './torchZip.ts'
 
 export interface TensorInfo {
@@ -31,6 +31,8 @@ export interface Checkpoint {
   readFloat32(name: string): Promise<Float32Array>
   /** Some rows (first axis) of one tensor: huge tables need not fit in memory. */
   readRows(name: string, startRow: number, rowCount: number): Promise<Float32Array>
+  /** Where a tensor's numbers lie one after the other, row-major; null where they do not. */
+  where(name: string): { path: string; byteOffset: number; dtype: WeightDtype } | null
   close(): Promise<void>
 }
 
@@ -104,6 +106,11 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
       has: (name) => locations.has(canonicalTensorName(name)),
       readFloat32: async (name) => readLocated(locate(name)),
       readRows: async (name, startRow, rowCount) => readLocated(rowsOf(locate(name), startRow, rowCount)),
+      where: (name) => {
+        const location = locate(name)
+        const { file, byteOffset, dtype } = location
+        return isRowMajor(location) ? { path: join(dir, file), byteOffset, dtype } : null
+      },
       close,
     }
   } catch (error) {

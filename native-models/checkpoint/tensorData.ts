@@ -65,7 +65,8 @@ export function rowsOf(tensor: TensorLocation, startRow: number, rowCount: numbe
   }
 }
 
-function isRowMajor(tensor: TensorLocation): boolean {
+/** Whether a tensor's numbers lie one after the other, row-major. */
+export function isRowMajor(tensor: TensorLocation): boolean {
   const expected = rowMajorStrides(tensor.shape)
   return tensor.shape.every((extent, axis) => extent === 1 || tensor.strides[axis] === expected[axis])
 }

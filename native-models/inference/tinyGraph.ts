@@ -1,7 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ExternalDataWriter } from '../onnx/externalData.ts'
+import { writeTensors } from '../builders/writeTensors.ts'
+import { ExternalData } from '../onnx/externalData.ts'
 import { GraphBuilder } from '../onnx/graphBuilder.ts'
 import {
   conv,
@@ -41,7 +42,7 @@ export async function withTinyGraph<T>(use: (path: string, feeds: Feeds) => Prom
   const dir = await mkdtemp(join(tmpdir(), 'gromatic-probe-'))
   try {
     const path = join(dir, 'tiny.onnx')
-    const data = await ExternalDataWriter.create(join(dir, 'tiny.data'), 'tiny.data')
+    const data = new ExternalData('tiny.data')
     const g = new GraphBuilder('tiny', data)
     let seed = 1
     const weight = (...shape: number[]) => {
@@ -65,7 +66,7 @@ export async function withTinyGraph<T>(use: (path: string, feeds: Feeds) => Prom
     const active = gelu(g, '/gelu', await layerNorm(g, '/norm', projected, { ...affine(CHANNELS), epsilon: 1e-5 }))
     const shares = softmax(g, '/shares', matMul(g, '/scores', active, transpose(g, '/keys', active, 1, 0)))
     const y = matMul(g, '/mix', shares, active)
-    await data.close()
+    await writeTensors(dir, [data])
     await writeFile(path, g.encode({ y: { value: y, shape: [POINTS, CHANNELS] } }))
     return await use(path, {
       x: floats(noise(3 * SIDE * SIDE, 101), 1, 3, SIDE, SIDE),

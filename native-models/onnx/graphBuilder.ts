@@ -1,4 +1,4 @@
-import type { ExternalDataWriter, FloatSource } from './externalData.ts'
+import type { ExternalData, FloatSource, Form, Place } from './externalData.ts'
 import {
   type Attribute,
   type Dimension,
@@ -9,7 +9,7 @@ import {
   type TensorRecord,
   type ValueRecord,
 } from './proto.ts'
-import { type BlockFormat, blocksPerRow, bytesPerRow, quantizeRows } from './quantize.ts'
+import { type BlockFormat, blocksPerRow, bytesPerRow } from './quantize.ts'
 
 /** The name of one tensor flowing through a graph. */
 export type Value = string
@@ -28,18 +28,18 @@ export interface NodeOptions {
 export type WeightSource = FloatSource
 
 /**
- * Collects one ONNX graph. Nodes are named as paths (`/llm/layers.0/attn/q_proj/Gemm`); weights stream straight into
- * the external data file, so that building a graph never holds more than one of them.
+ * Collects one ONNX graph. Nodes are named as paths (`/llm/layers.0/attn/q_proj/Gemm`); weights get their place in the
+ * external data file, and are read when that is written (writeTensors.ts).
  */
 export class GraphBuilder {
   readonly #name: string
-  readonly #data: ExternalDataWriter
+  readonly #data: ExternalData
   readonly #nodes: NodeRecord[] = []
   readonly #initializers: TensorRecord[] = []
   readonly #inputs: ValueRecord[] = []
   readonly #names = new Set<string>()
 
-  constructor(name: string, data: ExternalDataWriter) {
+  constructor(name: string, data: ExternalData) {
     this.#name = name
     this.#data = data
   }
@@ -84,28 +84,22 @@ export class GraphBuilder {
     return this.#inline(name, 'int64', bytesOf(BigInt64Array.from(data, BigInt)), [data.length])
   }
 
-  /** Streams one weight into the external file; under 4 KiB it stays inside the model file. */
+  /** One weight in the external file; under 4 KiB it stays inside the model file. */
   async weight(path: string, source: WeightSource): Promise<Value> {
     const { shape } = source
-    const byteLength = shape.reduce((product, length) => product * length, ELEMENT_BYTES.float32)
-    if (byteLength <= INLINE_BYTES_MAX) {
+    const length = byteLength('float32', shape)
+    if (length <= INLINE_BYTES_MAX) {
       const parts: Uint8Array[] = []
       for await (const part of source.parts()) parts.push(bytesOf(part))
       return this.#inline(path, 'float32', Buffer.concat(parts), shape)
     }
-    const name = this.#claim(path)
-    const place = await this.#data.appendFloats(source)
-    this.#initializers.push({ name, type: 'float32', shape, bytes: this.#external(place) })
-    return name
+    return this.#outside(path, 'float32', shape, source, (to) => ({ kind: 'floats', to }))
   }
 
-  /** One tensor of any type into the external file, given as its consecutive bytes. */
-  async bytes(path: string, type: ElementType, shape: readonly number[], parts: Iterable<Uint8Array>): Promise<Value> {
-    const name = this.#claim(path)
-    const length = shape.reduce((product, extent) => product * extent, ELEMENT_BYTES[type])
-    const place = await this.#data.append(length, parts)
-    this.#initializers.push({ name, type, shape, bytes: this.#external(place) })
-    return name
+  /** One tensor of any type in the external file. */
+  bytes(path: string, type: ElementType, shape: readonly number[], bytes: Uint8Array): Value {
+    const source = { shape, parts: () => [] }
+    return this.#outside(path, type, shape, source, (to) => ({ kind: 'bytes', bytes, to }))
   }
 
   /** One number of a small type (zero points), kept inside the model file and shared. */
@@ -116,38 +110,41 @@ export class GraphBuilder {
     return this.#inline(name, type, new Uint8Array(raw.buffer), [])
   }
 
-  /** Streams one weight into the external file as half floats. */
-  async halves(path: string, source: WeightSource): Promise<Value> {
-    const name = this.#claim(path)
-    const place = await this.#data.appendHalves(source)
-    this.#initializers.push({ name, type: 'float16', shape: source.shape, bytes: this.#external(place) })
-    return name
+  /** One weight in the external file as half floats. */
+  halves(path: string, source: WeightSource): Value {
+    return this.#outside(path, 'float16', source.shape, source, (to) => ({ kind: 'halves', to }))
+  }
+
+  /** One matrix [N, K] in blocks (see quantize.ts): codes [N, blocks, bytes of a block] and scales [N * blocks]. */
+  blocks(path: string, source: WeightSource, format: BlockFormat): { codes: Value; scales: Value } {
+    const [rows, width] = source.shape as [number, number]
+    const blocks = blocksPerRow(width, format)
+    const codes = this.#reserve(`${path}/codes`, 'uint8', [rows, blocks, bytesPerRow(width, format) / blocks])
+    const scales = this.#reserveScales(`${path}/scales`, rows * blocks)
+    this.#data.add(source, { kind: 'blocks', format, codes: codes.place, scales: scales.place })
+    return { codes: codes.name, scales: scales.name }
   }
 
   /**
-   * Streams one matrix [N, K], whose parts are whole rows, into the external file in blocks (see quantize.ts): codes
-   * [N, blocks, bytes of a block] and scales [N * blocks].
-   * @throws RangeError when a weight is not finite
+   * One weight whose first axis is the output, rounded to int8 with a scale for each output.
+   * @param shape of the stored codes
    */
-  async blocks(path: string, source: WeightSource, format: BlockFormat): Promise<{ codes: Value; scales: Value }> {
-    const [rows, width] = source.shape as [number, number]
-    const blocks = blocksPerRow(width, format)
-    const scales: Float32Array[] = []
-    const codes = this.#claim(`${path}/codes`)
-    const parts = async function* () {
-      for await (const part of source.parts()) {
-        const quantized = quantizeRows(part, width, format)
-        scales.push(quantized.scales)
-        yield quantized.codes
-      }
-    }
-    const place = await this.#data.append(rows * bytesPerRow(width, format), parts())
-    const shape = [rows, blocks, bytesPerRow(width, format) / blocks]
-    this.#initializers.push({ name: codes, type: 'uint8', shape, bytes: this.#external(place) })
-    return { codes, scales: await this.weight(`${path}/scales`, { shape: [rows * blocks], parts: () => scales }) }
+  int8(
+    path: string,
+    source: WeightSource,
+    shape: readonly number[],
+    layout: Extract<Form, { kind: 'int8' }>['layout'],
+  ): { codes: Value; scales: Value } {
+    const codes = this.#reserve(`${path}/codes`, 'int8', shape)
+    const scales = this.#reserveScales(`${path}/scales`, source.shape[0]!)
+    this.#data.add(source, { kind: 'int8', layout, codes: codes.place, scales: scales.place })
+    return { codes: codes.name, scales: scales.name }
   }
 
-  /** The model file whose outputs are these values under these names; the builder may go on to make another. */
+  /**
+   * The model file whose outputs are these values under these names, once the external data is written; the builder may go
+   * on to make another.
+   */
   encode(outputs: Record<string, { value: Value; type?: ElementType; shape: readonly Dimension[] }>): Uint8Array {
     const ends = Object.entries(outputs)
     const renames = ends.map(([name, { value }]) => ({
@@ -193,8 +190,37 @@ export class GraphBuilder {
     return name
   }
 
-  #external(place: { offset: number; length: number }) {
-    return { at: 'external', location: this.#data.location, ...place } as const
+  #outside(
+    path: string,
+    type: ElementType,
+    shape: readonly number[],
+    source: WeightSource,
+    form: (to: Place) => Form,
+  ): Value {
+    const { name, place } = this.#reserve(path, type, shape)
+    this.#data.add(source, form(place))
+    return name
+  }
+
+  #reserve(path: string, type: ElementType, shape: readonly number[]): { name: Value; place: Place } {
+    const name = this.#claim(path)
+    const place = this.#data.place(byteLength(type, shape))
+    const { offset, length } = place
+    this.#initializers.push({
+      name,
+      type,
+      shape,
+      bytes: { at: 'external', location: this.#data.location, offset, length },
+    })
+    return { name, place }
+  }
+
+  /** As `weight` has it: few stay in the model file, which must not be encoded before they are made. */
+  #reserveScales(path: string, count: number): { name: Value; place: Place } {
+    const length = byteLength('float32', [count])
+    if (length > INLINE_BYTES_MAX) return this.#reserve(path, 'float32', [count])
+    const inline = new Uint8Array(length)
+    return { name: this.#inline(path, 'float32', inline, [count]), place: { inline } }
   }
 
   #claim(name: string): string {
@@ -203,6 +229,9 @@ export class GraphBuilder {
     return name
   }
 }
+
+const byteLength = (type: ElementType, shape: readonly number[]): number =>
+  shape.reduce((product, extent) => product * extent, ELEMENT_BYTES[type])
 
 function bytesOf(array: Float32Array | BigInt64Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)

@@ -102,8 +102,8 @@ export async function linear(
 
 /** The product in half floats on a GPU; a CPU has no such kernel and computes it in float32, with the same weights. */
 async function halfLinear(g: GraphBuilder, path: string, x: Value, { weight, bias }: Affine): Promise<Value> {
-  const inputs = [cast(g, `${path}/halved`, x, 'float16'), await g.halves(`${path}/weight`, weight)]
-  if (bias) inputs.push(await g.halves(`${path}/bias`, bias))
+  const inputs = [cast(g, `${path}/halved`, x, 'float16'), g.halves(`${path}/weight`, weight)]
+  if (bias) inputs.push(g.halves(`${path}/bias`, bias))
   return cast(g, path, g.node('Gemm', path, inputs, { attributes: { transB: int(1) } }), 'float32')
 }
 
@@ -116,7 +116,7 @@ async function blockLinear(
   format: BlockFormat,
 ): Promise<Value> {
   const [rows, width] = weight.shape as [number, number]
-  const { codes, scales } = await g.blocks(`${path}/weight`, weight, format)
+  const { codes, scales } = g.blocks(`${path}/weight`, weight, format)
   const inputs = [x, codes, scales]
   if (bias) inputs.push('', '', await g.weight(`${path}/bias`, bias)) // without zero points and the order of groups
   const attributes = {

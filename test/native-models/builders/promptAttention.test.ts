@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { attendPrompt, promptInputs } from '../../../native-models/builders/promptAttention.ts'
+import { writeTensors } from '../../../native-models/builders/writeTensors.ts'
 import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import { type Feeds, floats, floatsOf, GraphSession } from '../../../native-models/inference/session.ts'
-import { ExternalDataWriter } from '../../../native-models/onnx/externalData.ts'
+import { ExternalData } from '../../../native-models/onnx/externalData.ts'
 import { GraphBuilder } from '../../../native-models/onnx/graphBuilder.ts'
 import { noise } from '../onnx/runGraph.ts'
 
@@ -26,7 +27,7 @@ async function run(
   shares: Float32Array,
 ) {
   const name = `${format}-${attention}`
-  const data = await ExternalDataWriter.create(join(root, `${name}.data.${performance.now()}`), `${name}.data`)
+  const data = new ExternalData(`${name}.data`)
   const g = new GraphBuilder(name, data)
   const q = g.input('q', 'float32', [G, 1, 'R', D])
   const s = g.input('s', 'float32', [G, 1, 'R', 'P'])
@@ -36,8 +37,8 @@ async function run(
     mix: { value: prompt.mix(s), shape: [G, 1, 'R', D] },
   }
   const path = join(root, `${name}.onnx`)
+  await writeTensors(root, [data])
   await writeFile(path, g.encode(outputs))
-  await data.close()
 
   const kv = new HostKv(shape, format)
   const cache = kv.cacheFrom(kv.nothing, 0, P)

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { writeTensors } from '../../../native-models/builders/writeTensors.ts'
 import { floats } from '../../../native-models/inference/session.ts'
-import { ExternalDataWriter } from '../../../native-models/onnx/externalData.ts'
+import { ExternalData } from '../../../native-models/onnx/externalData.ts'
 import { GraphBuilder } from '../../../native-models/onnx/graphBuilder.ts'
 import { add, groupNorm, linear, relu, resizeAlignCorners, rmsNorm, split } from '../../../native-models/onnx/ops.ts'
 import { decodeOutline } from '../../../native-models/onnx/proto.ts'
@@ -17,35 +19,44 @@ describe('external data', () => {
   afterEach(() => rm(dir, { recursive: true, force: true }))
 
   it('aligns tensors, large ones to pages, and keeps their bytes', async () => {
-    const path = join(dir, 'weights')
     const told: number[] = []
-    const file = await ExternalDataWriter.create(path, 'weights', (bytes) => told.push(bytes))
+    const file = new ExternalData('weights')
     const small = noise(5)
     const large = noise(40_000, 2)
-    const first = await file.appendFloats(weight(small, 5))
-    const second = await file.appendFloats(weight(small, 5))
-    const third = await file.appendFloats({ shape: [40_000], parts: () => [large.subarray(0, 7), large.subarray(7)] })
-    await file.close()
-    expect([first.offset, second.offset, third.offset]).toEqual([0, 64, 4096])
+    const sources = [
+      weight(small, 5),
+      weight(small, 5),
+      { shape: [40_000], parts: () => [large.subarray(0, 7), large.subarray(7)] },
+    ]
+    const places = sources.map((source) => {
+      const to = file.place(4 * source.shape[0]!)
+      file.add(source, { kind: 'floats', to })
+      return to
+    })
+    expect(places.map(({ offset }) => offset)).toEqual([0, 64, 4096])
+    const [written] = await writeTensors(dir, [file], { onBytes: (_, bytes) => told.push(bytes) })
     expect(told.reduce((sum, bytes) => sum + bytes)).toBe(40 + 160_000)
-    const bytes = await readFile(path)
+    const bytes = await readFile(join(dir, 'weights'))
+    expect(written).toEqual({
+      path: 'weights',
+      bytes: 164_096,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+    })
     const read = new Float32Array(bytes.buffer.slice(bytes.byteOffset + 4096, bytes.byteOffset + 4096 + 160_000))
     expect(difference(read, large)).toBe(0)
   })
 
-  it('refuses a tensor that is not as long as announced', async () => {
-    const file = await ExternalDataWriter.create(join(dir, 'weights'), 'weights')
-    await expect(file.appendFloats(weight(noise(5), 6))).rejects.toThrow('20 bytes where 24')
-    await file.close()
+  it.each([5, 7])('refuses a tensor of %i numbers where 6 were announced', async (count) => {
+    const file = new ExternalData('weights')
+    file.add(weight(noise(count), 6), { kind: 'floats', to: file.place(24) })
+    await expect(writeTensors(dir, [file])).rejects.toThrow(`${4 * count} bytes where 24`)
   })
 
-  it('writes large weights outside, small ones inside, and says where they are', async () => {
-    const file = await ExternalDataWriter.create(join(dir, 'weights'), 'weights')
-    const g = new GraphBuilder('test', file)
+  it('places large weights outside, small ones inside, and says where they are', async () => {
+    const g = new GraphBuilder('test', new ExternalData('weights'))
     const x = g.input('x', 'float32', ['N', 100])
     const y = await linear(g, '/big', x, { weight: weight(noise(5000), 50, 100), bias: weight(noise(50), 50) })
     const unused = await linear(g, '/unused', x, { weight: weight(noise(5000), 50, 100) })
-    await file.close()
     const outline = decodeOutline(g.encode({ y: { value: relu(g, '/relu', y), shape: ['N', 50] } }))
     expect(outline.inputs).toEqual([{ name: 'x', type: 'float32', shape: ['N', 100] }])
     expect(outline.outputs).toEqual([{ name: 'y', type: 'float32', shape: ['N', 50] }])
@@ -55,13 +66,11 @@ describe('external data', () => {
     expect(unused).toBe('/unused/Gemm/output_0')
   })
 
-  it('refuses two nodes of one name', async () => {
-    const file = await ExternalDataWriter.create(join(dir, 'weights'), 'weights')
-    const g = new GraphBuilder('test', file)
+  it('refuses two nodes of one name', () => {
+    const g = new GraphBuilder('test', new ExternalData('weights'))
     const x = g.input('x', 'float32', [1])
     relu(g, '/a', x)
     expect(() => relu(g, '/a', x)).toThrow('two things called /a/Relu')
-    await file.close()
   })
 
   it('finds no graph in other bytes', () => {

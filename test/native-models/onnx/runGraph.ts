@@ -1,8 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { writeTensors } from '../../../native-models/builders/writeTensors.ts'
 import { type Feeds, GraphSession, type Tensor } from '../../../native-models/inference/session.ts'
-import { ExternalDataWriter } from '../../../native-models/onnx/externalData.ts'
+import { ExternalData } from '../../../native-models/onnx/externalData.ts'
 import { GraphBuilder, type Value } from '../../../native-models/onnx/graphBuilder.ts'
 import type { Dimension } from '../../../native-models/onnx/proto.ts'
 
@@ -14,10 +15,10 @@ export async function runGraph(
 ): Promise<Tensor> {
   const dir = await mkdtemp(join(tmpdir(), 'gromatic-graph-'))
   try {
-    const data = await ExternalDataWriter.create(join(dir, 'graph.data'), 'graph.data')
+    const data = new ExternalData('graph.data')
     const g = new GraphBuilder('test', data)
     const value = await build(g)
-    await data.close()
+    await writeTensors(dir, [data])
     await writeFile(join(dir, 'graph.onnx'), g.encode({ y: { value, shape: outputShape } }))
     const session = await GraphSession.open(join(dir, 'graph.onnx'), 1)
     const outputs = await session.run(feeds)
