@@ -3,6 +3,7 @@ import type { GromaConfig } from '../groma/config.ts'
 import { int, ints } from '../onnx/attributes.ts'
 import { decodeModel } from '../onnx/decode.ts'
 import { ELEMENT_TYPE, encodeModel, type ModelRecord, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+import { withFusedMlp, withShortBlocks } from './deviceBlocks.ts'
 import { withFloatPrompt } from './floatPrompt.ts'
 import { type DecoderShape, withGroupedAttention } from './groupedDecoder.ts'
 
@@ -38,6 +39,7 @@ export interface DeviceGraphOptions {
  * - With `half`, everything between the inputs and the outputs is float16.
  * - With `fused`, one operator is attention: MultiHeadAttention as it is, or GroupQueryAttention in the decoder, which then
  *   has other inputs (groupedDecoder.ts).
+ * - The decoder with grouped attention has gate, up and activation in one operator, and short blocks (deviceBlocks.ts).
  * - The plain decoder takes the prompt's keys and values in float32 (floatPrompt.ts).
  * - Products with weights in blocks take their inputs as floats, not rounded to 8 bits as on a CPU.
  * @throws Error when the bytes are not a graph of ours
@@ -46,7 +48,10 @@ export function deviceGraph(bytes: Uint8Array, options: DeviceGraphOptions): Uin
   const { half, headSize, fused = false, decoder } = options
   const model = withExactBlocks(decodeModel(bytes))
   const attending = () => {
-    if (decoder) return fused ? withGroupedAttention(model, decoder, half) : withFloatPrompt(model)
+    if (decoder && fused) {
+      return withShortBlocks(withFusedMlp(withGroupedAttention(model, decoder, half), decoder.layerCount))
+    }
+    if (decoder) return withFloatPrompt(model)
     return fused ? model : withPlainAttention(model, headSize)
   }
   return encodeModel(half ? withHalfFloats(attending()) : attending())

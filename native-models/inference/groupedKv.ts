@@ -33,6 +33,8 @@ const STEP = 128
  * in the same room, one at a time; others go on in a copy. Wrong guesses are dropped by counting fewer places.
  */
 export class GroupedKv implements KvStore {
+  /** The operator reads more rows than one of one sequence only. */
+  readonly rowsAbreast = 1
   readonly nothing: GroupedSegment = { length: 0, bytes: 0, feeds: {}, room: null }
   readonly shape: CacheShape
   readonly half: boolean

@@ -73,6 +73,8 @@ export interface KvStore {
    * decoder wants other things than positions, a bias and two segments.
    */
   attend?(prefix: KvSegment, past: KvCache, batch: number, length: number): Promise<Feeds>
+  /** Rows that a run reads of each of several sequences, where that is bounded. */
+  readonly rowsAbreast?: number
   /** An empty cache. */
   cache(batch: number): KvCache
   /** For reading a prompt: a cache of one sequence that begins with the first `length` tokens of a segment; `expected` in all are to come. */

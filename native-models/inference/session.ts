@@ -118,6 +118,8 @@ function sessionOptions(
   { provider = 'cpu', mixed = false, model, stayOnDevice, frugal = false, saveTo }: SessionOptions,
 ): InferenceSession.SessionOptions {
   const session: Record<string, unknown> = { intra_op: { allow_spinning: '1', spin_duration_us: '50' } }
+  // CUDA would round the factors of float32 products to 10 bits: off by 5e-4, where what places boxes has to be exact
+  if (provider === 'cuda') process.env.NVIDIA_TF32_OVERRIDE ??= '0'
   if (provider !== 'cpu' && !mixed) session.disable_cpu_ep_fallback = '1'
   if (model) session.model_external_initializers_file_folder_path = dirname(path)
   if (saveTo) {

@@ -1,6 +1,6 @@
 /**
- * What a GPU takes for each part of the way, in every form that it could run: `node test/bench/gpuParts.ts PART ENGINE_DIR`, a line
- * of JSON a measurement on stdout. Parts: `vision PROVIDER`, `heads PROVIDER`, `decode`, `engine`, `check`.
+ * What a GPU takes for each part of the way, in every form that it could run: `node test/bench/gpuParts.ts PART ENGINE_DIR [PROVIDER]`, a line
+ * of JSON a measurement on stdout. Parts: `vision`, `heads`, `decode`, `engine`, `check`.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -217,6 +217,11 @@ async function decode() {
         speeds.push((1000 * (tokens - 1)) / (figures.totalMs - figures.firstTokenMs))
       }
       say({ ...about, tokensPerSecond: median(speeds), all: speeds.map((x) => Math.round(x * 10) / 10) })
+      for (const count of [2, 8, 20]) {
+        const tails = Array.from({ length: count }, (_, i) => model.embed([5 + i, 6, 7, 8, 9]))
+        const abreast = () => generate(model, { prefix: segment, tails, maxNewTokens: 8, eosTokenId: -1 })
+        say({ ...about, abreast: count, eightTokens: await times(abreast) })
+      }
       await session.release()
     } catch (error) {
       say({ ...about, failed: String((error as Error).message).slice(0, 400) })
@@ -285,8 +290,11 @@ async function check() {
     const warnings: string[] = []
     const opened = await GromaEngine.open(dir!, { threads, placement, onWarning: (text) => warnings.push(text) })
     const found = await opened.trace(image, { query: '[grounding] Describe the image.', maxNewTokens: 48 })
+    const perception = await opened.perceive(image, { key: 'captions' })
+    const boxes = opened.propose(perception).map(({ boxCxcywh }) => boxCxcywh)
+    const captions = await opened.caption(perception, boxes, { detail: 'brief' })
     await opened.close()
-    return { found, warnings }
+    return { found, captions: captions.map(({ text }) => text), warnings }
   }
   const cpu = await trace({})
   const plain = Object.fromEntries(GRAPHS.map((graph) => [graph, { provider, half: false, fused: false }]))
@@ -295,15 +303,16 @@ async function check() {
     ['half, fused', places()],
   ] as const) {
     try {
-      const { found, warnings } = await trace(placement)
+      const { found, captions, warnings } = await trace(placement)
       const error = errorOf(
         cpu.found.tensors as unknown as Record<string, Tensor>,
         found.tensors as unknown as Record<string, Tensor>,
       )
       const [a, b] = [cpu.found.case.selected_cxcywh, found.case.selected_cxcywh]
       const moved = Math.max(...a.map((box, i) => Math.max(...box.map((x, k) => Math.abs(x - (b[i]?.[k] ?? 9))))))
+      const sameCaptions = JSON.stringify(cpu.captions) === JSON.stringify(captions)
       const same = JSON.stringify(cpu.found.case.output_ids) === JSON.stringify(found.case.output_ids)
-      say({ name, sameAnswer: same, boxes: [a.length, b.length], moved, error, warnings })
+      say({ name, sameAnswer: same, boxes: [a.length, b.length], moved, sameCaptions, error, warnings })
     } catch (error) {
       say({ name, failed: String((error as Error).message).slice(0, 400) })
     }

@@ -1,19 +1,27 @@
 /** The GPU's form of a graph, run on the processor: the same numbers, or nearly the same in float16. */
-import { readFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { embeddingsFile } from '../../../native-models/builders/modelFiles.ts'
+import { writeTensors } from '../../../native-models/builders/writeTensors.ts'
 import { parseGromaConfig } from '../../../native-models/groma/config.ts'
+import { withShortBlocks } from '../../../native-models/inference/deviceBlocks.ts'
 import { deviceGraph, headSizesOf, withExactBlocks } from '../../../native-models/inference/deviceGraph.ts'
 import { EmbeddingTable } from '../../../native-models/inference/embeddingTable.ts'
 import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import { LanguageModel } from '../../../native-models/inference/languageModel.ts'
 import { floats, GraphSession, type Tensor } from '../../../native-models/inference/session.ts'
 import { noise } from '../../../native-models/inference/tinyGraph.ts'
+import { int } from '../../../native-models/onnx/attributes.ts'
 import { decodeModel } from '../../../native-models/onnx/decode.ts'
+import { ExternalData } from '../../../native-models/onnx/externalData.ts'
+import { GraphBuilder } from '../../../native-models/onnx/graphBuilder.ts'
+import { linear } from '../../../native-models/onnx/ops.ts'
 import { encodeModel } from '../../../native-models/onnx/proto.ts'
 import { makeReleaseEngine, narrowSizes } from '../../support/releaseEngine.ts'
 import { makeTinyModel } from '../builders/tinyModel.ts'
+import { weight } from '../onnx/runGraph.ts'
 
 let tiny: Awaited<ReturnType<typeof makeTinyModel>>
 beforeAll(async () => {
@@ -48,6 +56,37 @@ describe('a graph for a device', () => {
       const bytes = await readFile(graphAt(name))
       expect(Buffer.compare(bytes, Buffer.from(encodeModel(decodeModel(bytes)))), name).toBe(0)
     }
+  })
+
+  it('has long blocks of 4 bits as short ones, with the same numbers', async () => {
+    const [rows, columns] = [48, 384]
+    const dir = await mkdtemp(join(tmpdir(), 'gromatic-blocks-'))
+    const data = new ExternalData('graph.data')
+    const g = new GraphBuilder('blocks', data)
+    const x = g.input('x', 'float32', ['T', columns])
+    const y = await linear(
+      g,
+      '/y',
+      x,
+      { weight: weight(noise(rows * columns), rows, columns) },
+      { bits: 4, blockSize: 128 },
+    )
+    await writeTensors(dir, [data])
+    const path = join(dir, 'graph.onnx')
+    await writeFile(path, g.encode({ y: { value: y, shape: ['T', rows] } }))
+    const long = withExactBlocks(decodeModel(await readFile(path)))
+    const short = withShortBlocks(long)
+    expect(short.nodes.find(({ opType }) => opType === 'MatMulNBits')!.attributes.block_size).toEqual(int(32))
+    const [before, after] = await Promise.all(
+      [long, short].map(async (model) => {
+        const session = await GraphSession.open(path, 1, { model: encodeModel(model) })
+        const outputs = await session.run({ x: floats(noise(5 * columns, 2), 5, columns) })
+        await session.release()
+        return outputs
+      }),
+    )
+    expect(relativeError(before!, after!)).toBeLessThan(1e-6)
+    await rm(dir, { recursive: true })
   })
 
   it('has no fused attention, and the same numbers', async () => {

@@ -16,7 +16,7 @@ import { openLanguageOnDevice } from '../../../native-models/inference/openGraph
 import { GraphSession, isOnDevice } from '../../../native-models/inference/session.ts'
 import { decodeModel } from '../../../native-models/onnx/decode.ts'
 import { encodeModel } from '../../../native-models/onnx/proto.ts'
-import { makeReleaseEngine, narrowSizes } from '../../support/releaseEngine.ts'
+import { makeReleaseEngine, narrowSizes, smallSizes } from '../../support/releaseEngine.ts'
 import { webgpuMissing } from '../../support/webgpuDriver.ts'
 
 const missing = webgpuMissing()
@@ -40,9 +40,14 @@ describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grou
   })
 
   /** The same model on the processor and on the device. */
-  async function open(llm: 'fp32' | 'int4', half: boolean, fused: boolean): Promise<[LanguageModel, LanguageModel]> {
-    const dir = join(root, `${llm}-${half}-${fused}`)
-    await makeReleaseEngine(dir, { sizes: narrowSizes, precision: { llm, vision: 'fp32' } })
+  async function open(
+    llm: 'fp32' | 'int4',
+    half: boolean,
+    fused: boolean,
+    wide = false,
+  ): Promise<[LanguageModel, LanguageModel]> {
+    const dir = join(root, `${llm}-${half}-${fused}-${wide}`)
+    await makeReleaseEngine(dir, { sizes: wide ? smallSizes : narrowSizes, precision: { llm, vision: 'fp32' } })
     const configPath = join(dir, 'config.json')
     const config = parseGromaConfig(JSON.parse(await readFile(configPath, 'utf8')), configPath)
     const table = new EmbeddingTable(join(dir, embeddingsFile(llm)), config.vocabSize, config.llm.hiddenSize)
@@ -73,7 +78,14 @@ describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grou
     const ask = (prefix: typeof prompt, ids: number[][], maxNewTokens: number) =>
       generate(model, { prefix, tails: ids.map((one) => model.embed(one)), maxNewTokens, eosTokenId: NEVER })
     const one = await ask(prompt, [[5, 6, 7]], 6)
-    const two = await ask(prompt, [[5], [9]], 4)
+    const two = await ask(
+      prompt,
+      [
+        [5, 8, 4],
+        [9, 7, 6],
+      ],
+      4,
+    )
     const shorter = kv.cacheFrom(prompt, 10, 30)
     const guessed = await model.forward({
       embeds: model.embed([11, 12, 13, 14]),
@@ -111,20 +123,24 @@ describe.skipIf(missing !== null)(missing === null ? 'grouped attention' : `grou
     { llm: 'fp32', half: false, fused: true, tolerance: 1e-4 },
     { llm: 'fp32', half: true, fused: true, tolerance: 1e-2 },
     { llm: 'int4', half: true, fused: true, tolerance: 2e-2 }, // the processor reads its prompt in 8 bits
+    { llm: 'int4', half: true, fused: true, wide: true, tolerance: 2e-2 }, // all of it in 4 bits, blocks of 128
     { llm: 'fp32', half: false, fused: false, tolerance: 1e-4 },
     { llm: 'int4', half: false, fused: false, tolerance: 2e-2 },
-  ] as const)('says the same: $llm, half floats: $half, grouped: $fused', async ({ llm, half, fused, tolerance }) => {
-    const [cpu, device] = await open(llm, half, fused)
-    const [expected, found] = [await talk(cpu), await talk(device)]
-    expect(found.ids).toEqual(expected.ids)
-    for (const [i, logits] of expected.logits.entries())
-      expect(error(logits, found.logits[i]!), `${i}`).toBeLessThan(tolerance)
-    if (!(device.kv instanceof GroupedKv)) return
-    // The prompt's, gone on from in place; then copies: two abreast, one that parts from it, one beside another.
-    expect(device.kv.counters).toEqual({ rooms: 4, copies: 3 })
-    const { tensors } = (found.prompt as GroupedSegment).room!
-    expect(tensors.map(isOnDevice)).not.toContain(false)
-    await device.kv.close() // a tensor that outlives the graph that made it would crash the process
-    expect(tensors.map(isOnDevice)).not.toContain(true)
-  })
+  ] as { llm: 'fp32' | 'int4'; half: boolean; fused: boolean; wide?: boolean; tolerance: number }[])(
+    'says the same: $llm, half floats: $half, grouped: $fused, wide: $wide',
+    async ({ llm, half, fused, wide, tolerance }) => {
+      const [cpu, device] = await open(llm, half, fused, wide)
+      const [expected, found] = [await talk(cpu), await talk(device)]
+      expect(found.ids).toEqual(expected.ids)
+      for (const [i, logits] of expected.logits.entries())
+        expect(error(logits, found.logits[i]!), `${i}`).toBeLessThan(tolerance)
+      if (!(device.kv instanceof GroupedKv)) return
+      // The prompt's, gone on from in place; then copies: two abreast, one that parts from it, one beside another.
+      expect(device.kv.counters).toEqual({ rooms: 4, copies: 3 })
+      const { tensors } = (found.prompt as GroupedSegment).room!
+      expect(tensors.map(isOnDevice)).not.toContain(false)
+      await device.kv.close() // a tensor that outlives the graph that made it would crash the process
+      expect(tensors.map(isOnDevice)).not.toContain(true)
+    },
+  )
 })
