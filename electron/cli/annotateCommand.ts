@@ -29,7 +29,7 @@ export function addAnnotateCommand(program: Command): void {
     .option('--min-score <score>', 'leave out regions below this confidence', parseScore)
     .option(
       '--workers <count>',
-      'engine processes side by side; by default one a core for small models, one for large ones. 0: image after image, nothing ahead',
+      'engine processes side by side; by default one a core for small models where there is memory, one for large ones. 0: image after image, nothing ahead',
       integerIn(0, 256),
     )
     .option('--overwrite', 'replace an --out file that is there (an earlier export of ours is replaced without this)')

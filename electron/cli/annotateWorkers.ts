@@ -1,7 +1,8 @@
 /** How many engine processes `annotate` uses, and how far it computes ahead of what it stores. */
 import { readdir, stat } from 'node:fs/promises'
-import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { physicalCores } from '../../native-models/inference/cores.ts'
+import type { WantedProvider } from '../contract/engineProtocol.ts'
 import type { EngineModel } from '../engine/engineHost.ts'
 import { type Context, loadModel } from './context.ts'
 
@@ -12,27 +13,28 @@ export interface WorkerPlan {
   ahead: number
 }
 
-/** Files of a model whose steps are too short for several threads; a larger one keeps all of them busy by itself. */
-const SMALL_MODEL_BYTES = 500e6
+/** Below it the steps are too short for several threads, and no graphics card is tried unasked. A larger model keeps all threads busy by itself. */
+const SMALL_MODEL_BYTES = 256 << 20
 /** What a process takes beside the weights: the runtime, activations of one image, pictures being decoded. */
 const PROCESS_BYTES = 600e6
 /** Images of a list are seen once: little need be remembered of them. */
 const IMAGE_MEMORY_BYTES = 128e6
 
 /**
- * One process a core for a small model, as memory allows (half of it at most), and one with all threads for a large one.
- * The short steps of a small model keep 1.7 of two threads busy, processes of one thread all of their cores.
+ * One process a physical core for a small model on the CPU, in half of the memory that is free, and one with all threads for
+ * others. The short steps of a small model keep 1.7 of two threads busy, processes of one thread all of their cores.
  */
 export function planWorkers(about: {
   modelBytes: number
+  provider: WantedProvider
   cores: number
-  memoryBytes: number
+  freeBytes: number
   asked?: number | undefined
 }): WorkerPlan {
-  const { modelBytes, cores, memoryBytes, asked } = about
-  const fitting = Math.floor(memoryBytes / 2 / (2 * modelBytes + PROCESS_BYTES))
-  const chosen = modelBytes > SMALL_MODEL_BYTES ? 1 : Math.max(1, Math.min(cores, fitting))
-  const workers = asked ?? chosen
+  const { modelBytes, provider, cores, freeBytes, asked } = about
+  const fitting = Math.floor(freeBytes / 2 / (2 * modelBytes + PROCESS_BYTES))
+  const alone = modelBytes >= SMALL_MODEL_BYTES || !['auto', 'cpu'].includes(provider)
+  const workers = asked ?? (alone ? 1 : Math.max(1, Math.min(cores, fitting)))
   // One in work and one waiting in each process, so that none is ever idle.
   return { workers, ahead: 2 * workers }
 }
@@ -60,11 +62,15 @@ export class AnnotateEngines {
     if (this.#plan !== null) return
     const { models, workers } = this.#context.services
     const model = await models.resolve(this.#model)
-    const modelBytes = await bytesOf(model)
-    const about = { modelBytes, cores: availableParallelism(), memoryBytes: totalmem(), asked: this.#asked }
-    const plan = planWorkers(about)
+    const plan = planWorkers({
+      modelBytes: await bytesOf(model),
+      provider: model.provider ?? 'auto',
+      cores: physicalCores(),
+      freeBytes: process.availableMemory(),
+      asked: this.#asked,
+    })
     if (plan.workers > 1) {
-      const threads = Math.max(1, Math.floor(availableParallelism() / plan.workers))
+      const threads = Math.max(1, Math.floor(physicalCores() / plan.workers))
       const limits = { threads, imageMemoryBytes: IMAGE_MEMORY_BYTES }
       await loadModel(this.#context, this.#model, limits)
       workers.grow(plan.workers, { ...model, limits }) // the first has prepared what all of them load

@@ -178,6 +178,8 @@ export const EngineRequest = z.discriminatedUnion('type', [
     ...machine,
   }),
   z.object({ type: z.literal('run'), taskId: z.int(), task: EngineTask }),
+  /** What the next `run` will look at: it may be decoded meanwhile. */
+  z.object({ type: z.literal('next'), image: EngineImage }),
   z.object({
     type: z.literal('convert'),
     taskId: z.int(),

@@ -7,6 +7,7 @@ import type { EngineState, Progress } from '../contract/api.ts'
 import {
   type ApartJob,
   type EngineEvent,
+  type EngineImage,
   type EngineInfo,
   type EngineRequest,
   type EngineResult,
@@ -52,6 +53,7 @@ export class EngineHost {
   /** Why nothing can run until a model is loaded again. */
   #failure: AppError | null = null
   #current: EngineJob | null = null
+  #announced: EngineImage | null = null
   #nextTaskId = 1
   #closed = false
   #state: EngineState = emptyState
@@ -185,7 +187,11 @@ export class EngineHost {
 
   /** Starts whatever is next, if the process is free. */
   #pump(): void {
-    if (this.#closed || this.#loading || this.#current !== null) return
+    if (this.#closed || this.#loading) return
+    if (this.#current !== null) {
+      this.#announceNext(this.#current)
+      return
+    }
     const job = this.#loadWanted ? null : this.#queue.shift()
     if (this.#loadWanted || (job?.needsModel === true && this.#info === null)) {
       if (job !== null) this.#queue.unshift(job)
@@ -195,7 +201,16 @@ export class EngineHost {
       if (this.#info !== null) this.#setState({ status: 'busy', note: job.note })
       this.#channel.send(job.request(job.taskId))
       this.#channel.expectWithin(this.#options.stepDeadlineMs)
+      this.#announceNext(job)
     } else if (this.#info !== null) this.#setState({ status: 'ready', note: 'Ready.', progress: null })
+  }
+
+  /** The process may decode the next picture while it computes this one's. */
+  #announceNext(current: EngineJob): void {
+    const next = imageOf(this.#queue.peek())
+    if (next === null || next.key === imageOf(current)?.key || next === this.#announced) return
+    this.#announced = next
+    this.#channel.send({ type: 'next', image: next })
   }
 
   #startLoading(): void {
@@ -360,6 +375,11 @@ export class EngineHost {
     this.#state = { ...this.#state, ...change }
     for (const listener of this.#listeners) listener(this.#state)
   }
+}
+
+function imageOf(job: EngineJob | null): EngineImage | null {
+  const request = job?.request(job.taskId)
+  return request?.type === 'run' ? request.task.image : null
 }
 
 /** Hands the `copying` events of a conversion on as plain progress. */

@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import type { AnyGraphName } from '../../native-models/builders/modelFiles.ts'
 import { readManifest } from '../../native-models/checkpoint/manifest.ts'
 import { chooseProvider, type ProviderChoice } from '../../native-models/inference/chooseProvider.ts'
+import { physicalCores } from '../../native-models/inference/cores.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
 import { ProviderTrial } from '../../native-models/inference/placement.ts'
 import { findPrepacked, graphsOnCpu, isWorthPrepacking, makePrepacked } from '../../native-models/inference/prepack.ts'
 import { tryProvider } from '../../native-models/inference/probe.ts'
-import { physicalCores } from '../../native-models/inference/session.ts'
 import { noise } from '../../native-models/inference/tinyGraph.ts'
 import type {
   ApartJob,

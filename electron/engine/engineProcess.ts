@@ -24,6 +24,7 @@ import {
   type EngineTask,
 } from '../contract/engineProtocol.ts'
 import { AppError, type ErrorCode, toWireError } from '../contract/errors.ts'
+import { DecodedAhead } from './decodedAhead.ts'
 import { helpFrom, openForMachine, runApart, testModel } from './engineMachine.ts'
 import { parentPort } from './enginePort.ts'
 
@@ -39,6 +40,7 @@ let queue: Promise<void> = Promise.resolve()
 /** What is known of the last images: a box drawn on one of them needs no second look. */
 const perceptions = new Map<string, Perception>()
 const MAX_PERCEPTIONS = 32
+const decoded = new DecodedAhead()
 
 /** How often a task says that its steps go on; the timer cannot fire inside a step. */
 const STEP_MS = 2_000
@@ -54,6 +56,10 @@ port.onMessage((raw) => {
   const request = parsed.data
   if (request.type === 'cancel') {
     if (current?.taskId === request.taskId) current.controller.abort()
+    return
+  }
+  if (request.type === 'next') {
+    if (!perceptions.has(perceptionKey(request.image))) decoded.begin(request.image.path)
     return
   }
   if (request.type === 'helped' || request.type === 'helping') return onAnswer(request)
@@ -285,17 +291,21 @@ const box = ([cx, cy, w, h]: Four): BoxCxcywh => boxCxcywh(cx, cy, w, h)
 const four = (at: BoxCxcywh): Four => (at.every(Number.isFinite) ? [at[0], at[1], at[2], at[3]] : [0, 0, 0, 0])
 const finite = (score: number): number => (Number.isFinite(score) ? score : 0)
 
+/** A picture that became a square in another way is another one. */
+const perceptionKey = ({ key, resize = 'pillow' }: EngineImage) => (resize === 'pillow' ? key : `${key}|${resize}`)
+
 async function perceive(
   groma: GromaEngine,
-  { path, key: imageKey, resize = 'pillow' }: EngineImage,
+  image: EngineImage,
   progress: (event: EngineProgress) => void,
   signal: AbortSignal,
 ): Promise<Perception> {
-  const key = resize === 'pillow' ? imageKey : `${imageKey}|${resize}`
+  const { path, resize = 'pillow' } = image
+  const key = perceptionKey(image)
   const known = perceptions.get(key)
   perceptions.delete(key)
   if (known === undefined) progress({ kind: 'step', note: 'Looking at the image' })
-  const perception = known ?? (await groma.perceive(await decodeImage(path), { key, resize, signal }))
+  const perception = known ?? (await groma.perceive(await decoded.take(path), { key, resize, signal }))
   perceptions.set(key, perception) // last in, last out
   const [oldest] = perceptions.keys()
   if (perceptions.size > MAX_PERCEPTIONS && oldest !== undefined) perceptions.delete(oldest)

@@ -67,11 +67,15 @@ export class JobQueue {
     this.#jobs.unshift(job)
   }
 
+  /** The next job; null when nothing waits. */
+  peek(): EngineJob | null {
+    return this.#jobs.find((job) => job.priority === 'foreground') ?? this.#jobs[0] ?? null
+  }
+
   /** The next job, taken out; null when nothing waits. */
   shift(): EngineJob | null {
-    const first = this.#jobs.find((job) => job.priority === 'foreground') ?? this.#jobs[0]
-    if (first === undefined) return null
-    this.remove(first)
+    const first = this.peek()
+    if (first !== null) this.remove(first)
     return first
   }
 

@@ -7,13 +7,14 @@ import { bestRegionForEach, type RegionOrder, type SelectedRegions, selectRegion
 import type { RgbImage } from '../preprocess/image.ts'
 import { type GroundedAnswer, readAnswer, readPartialText } from './answers.ts'
 import { groupForCaptions } from './captions.ts'
+import { physicalCores } from './cores.ts'
 import { Decoding } from './decoding.ts'
 import type { Generated, StopReason } from './generate.ts'
 import { type ImageCounters, ImageMemory, type Perception, type Resize } from './imageMemory.ts'
 import type { DecoderCounters } from './languageModel.ts'
 import { type LoadedModel, type LoadOptions, loadModel } from './loadModel.ts'
 import { boxAt, regionList, type SelectedRegion } from './proposals.ts'
-import { type ProviderName, physicalCores } from './session.ts'
+import type { ProviderName } from './session.ts'
 import { runTrace, type Trace, type TraceInput } from './trace.ts'
 
 export interface EngineInfo {

@@ -14,3 +14,12 @@ export function collectGarbage(): void {
   }
   collect!({ type: 'major', flavor: 'last-resort' }) // what code can be compiled from again goes too
 }
+
+/**
+ * Sets how soon V8 collects for what stands behind arrays and tensors. By default after some 30 MB: an image of a small model
+ * takes 45, and each time the whole heap is marked, a seventh of all processor time. Otherwise when a limit is reached that
+ * grows with what is in use, three times as seldom.
+ */
+export function collectForTensors(when: 'soon' | 'seldom'): void {
+  setFlagsFromString(`--${when === 'soon' ? 'no-' : ''}external-memory-accounted-in-global-limit`)
+}

@@ -18,7 +18,7 @@ import { type PixelSettings, readPixelSettings } from '../preprocess/pixels.ts'
 import { type GromaTokenizer, loadTokenizer } from '../preprocess/tokenizer.ts'
 import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
-import { collectGarbage } from './garbage.ts'
+import { collectForTensors, collectGarbage } from './garbage.ts'
 import { nextTurn } from './generate.ts'
 import { HostKv } from './hostKv.ts'
 import { LanguageModel } from './languageModel.ts'
@@ -70,6 +70,7 @@ export interface LoadOptions {
  */
 export async function loadModel(dir: string, options: LoadOptions): Promise<LoadedModel> {
   const { threads, placement = {}, prepackedDir = null, deferred = false, signal, onProgress } = options
+  collectForTensors(deferred ? 'soon' : 'seldom')
   const manifest = await readManifest(dir)
   const [problem] = await verifyModel(dir, { hashes: false, ...(signal ? { signal } : {}) })
   if (problem) throw new GromaError('MODEL_INVALID', `${dir}: ${problem.message}`)

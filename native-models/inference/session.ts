@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { env, InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node'
 import { GromaError } from '../errors.ts'
@@ -204,23 +202,6 @@ export function floatsOf(outputs: Record<string, Tensor>, name: string): Float32
   const data = outputs[name]?.data
   if (data instanceof Float32Array) return data
   throw new GromaError('ENGINE_FAULT', `the graph gave no float output ${name}`)
-}
-
-/** Physical cores that this process may use: hyper-threads slow matrix products down. */
-export function physicalCores(): number {
-  const available = availableParallelism()
-  try {
-    const cores = new Set<string>()
-    let socket = ''
-    for (const line of readFileSync('/proc/cpuinfo', 'utf8').split('\n')) {
-      if (line.startsWith('physical id')) socket = line
-      if (line.startsWith('core id')) cores.add(socket + line)
-    }
-    if (cores.size > 0) return Math.min(cores.size, available)
-  } catch {
-    // no such file outside Linux
-  }
-  return process.arch === 'x64' ? Math.max(1, Math.ceil(available / 2)) : available
 }
 
 function isOutOfMemory(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import { physicalCores } from '../../native-models/inference/session.ts'
+import { physicalCores } from '../../native-models/inference/cores.ts'
 
 /** What the figures were measured on, in one line. */
 export function machineText(): string {

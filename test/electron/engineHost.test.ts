@@ -54,6 +54,14 @@ describe('engine host', () => {
     expect(states.map(({ status }) => status)).toEqual(expect.arrayContaining(['loading', 'busy', 'ready']))
   })
 
+  it('tells the process which picture comes next, once, and none that it has', async () => {
+    const said: string[] = []
+    start({ onLog: (_, message) => said.push(message) }).load(model)
+    const about = (name: string): Ask => ({ ...ask('what?'), image: { path: `/${name}.png`, key: name } })
+    await Promise.all(['a', 'a', 'b', 'b', 'c'].map((name) => host.run(about(name))))
+    expect(said).toEqual(['next: /b.png', 'next: /c.png'])
+  })
+
   it('refuses without a model, tells why a model cannot be loaded, and recovers with another', async () => {
     start()
     expect(await code(host.run(ask('x')))).toBe('NOT_FOUND')

@@ -139,14 +139,16 @@ describe('in order', () => {
 
 describe('how many processes', () => {
   it.each([
-    { case: 'small model', modelBytes: 30e6, cores: 8, memoryBytes: 32e9, workers: 8 },
-    { case: 'two cores', modelBytes: 30e6, cores: 2, memoryBytes: 32e9, workers: 2 },
-    { case: 'little memory', modelBytes: 30e6, cores: 8, memoryBytes: 4e9, workers: 3 },
-    { case: 'almost none', modelBytes: 30e6, cores: 8, memoryBytes: 0.5e9, workers: 1 },
-    { case: 'large model', modelBytes: 7e9, cores: 8, memoryBytes: 64e9, workers: 1 },
-    { case: 'as asked', modelBytes: 7e9, cores: 8, memoryBytes: 64e9, asked: 3, workers: 3 },
-    { case: 'nothing ahead', modelBytes: 30e6, cores: 8, memoryBytes: 32e9, asked: 0, workers: 0 },
-  ])('$case: $workers', ({ workers, ...about }) => {
-    expect(planWorkers(about)).toEqual({ workers, ahead: 2 * workers })
+    { case: 'small model', modelBytes: 30e6, cores: 8, freeBytes: 32e9, workers: 8 },
+    { case: 'two cores', modelBytes: 30e6, cores: 2, freeBytes: 32e9, workers: 2 },
+    { case: 'many cores', modelBytes: 30e6, cores: 64, freeBytes: 256e9, workers: 64 },
+    { case: 'little memory', modelBytes: 30e6, cores: 8, freeBytes: 4e9, workers: 3 },
+    { case: 'almost none', modelBytes: 30e6, cores: 8, freeBytes: 0.5e9, workers: 1 },
+    { case: 'large model', modelBytes: 7e9, cores: 8, freeBytes: 64e9, workers: 1 },
+    { case: 'a graphics card is wanted', modelBytes: 30e6, provider: 'webgpu', cores: 8, freeBytes: 32e9, workers: 1 },
+    { case: 'as asked', modelBytes: 7e9, cores: 8, freeBytes: 64e9, asked: 3, workers: 3 },
+    { case: 'nothing ahead', modelBytes: 30e6, cores: 8, freeBytes: 32e9, asked: 0, workers: 0 },
+  ] as const)('$case: $workers', ({ workers, ...about }) => {
+    expect(planWorkers({ provider: 'auto', ...about })).toEqual({ workers, ahead: 2 * workers })
   })
 })

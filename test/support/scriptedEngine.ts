@@ -58,6 +58,8 @@ port.onMessage((raw) => {
       return process.exit(0)
     case 'run':
       return void run(request.taskId, request.task)
+    case 'next':
+      return send({ type: 'log', level: 'info', message: `next: ${request.image.path}` })
     case 'convert':
       return void convert(request.taskId, request.outDir)
     case 'verify':

@@ -1,4 +1,4 @@
-import { physicalCores } from '../../../native-models/inference/session.ts'
+import { physicalCores } from '../../../native-models/inference/cores.ts'
 import { Decoder } from '../decoder.ts'
 import { type BenchContext, type Figure, type FigureRecord, measured, type Row } from '../figure.ts'
 import { GroundedWriter, groundedTalks } from '../grounded.ts'

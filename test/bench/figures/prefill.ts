@@ -1,4 +1,4 @@
-import { physicalCores } from '../../../native-models/inference/session.ts'
+import { physicalCores } from '../../../native-models/inference/cores.ts'
 import { Decoder } from '../decoder.ts'
 import { type Figure, type FigureRecord, Missing, measured, type Row, unmeasured } from '../figure.ts'
 import { Llama } from '../llama/llama.ts'

@@ -1,4 +1,4 @@
-import { physicalCores } from '../../../native-models/inference/session.ts'
+import { physicalCores } from '../../../native-models/inference/cores.ts'
 import { EngineWithPid } from '../engineChild.ts'
 import { type Figure, measured, type Row } from '../figure.ts'
 import { Llama } from '../llama/llama.ts'
