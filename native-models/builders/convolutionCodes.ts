@@ -51,6 +51,8 @@ export interface Rectified {
   /** of the result's codes, whose zero means zero */
   scale: Value
   channels: number
+  /** with what factors, 1, 0 or -1, so many neighbouring places are summed before; one place alone by default */
+  shares?: readonly number[]
 }
 
 /** The highest value that ReLU(y * gain + shift) has for any code y. */
@@ -63,22 +65,23 @@ export function highestRectified(
   return g.node('ReduceMax', at, [highest], { attributes: { keepdims: int(0) } })
 }
 
-/** max(0, y * gain + shift) / scale, rounded, for codes y [1, H, W, C]: one pass over bytes. */
+/** max(0, y * gain + shift) / scale, rounded, for codes or sums of codes y [1, H, W, C]: one pass over bytes. */
 export async function rectifiedCodes(
   g: GraphBuilder,
   at: string,
   codes: Value,
-  { gain, shift, scale, channels }: Rectified,
+  { gain, shift, scale, channels, shares = [1] }: Rectified,
 ): Promise<Value> {
-  const fixed = new Uint8Array(channels).fill(POINTWISE)
-  const weight = g.bytes(`${at}/pointwise`, 'int8', [channels, 1, 1, 1], fixed)
+  const fixed = Int8Array.from({ length: channels * shares.length }, (_, i) => POINTWISE * shares[i % shares.length]!)
+  const shape = [channels, 1, 1, shares.length]
+  const weight = g.bytes(`${at}/pointwise`, 'int8', shape, new Uint8Array(fixed.buffer))
   const steps = mul(g, `${at}/steps`, div(g, `${at}/steps`, shift, gain), g.scalar(POINTWISE))
   const inRange = g.node('Clip', `${at}/steps`, [steps, g.scalar(-SHIFT_MAX), g.scalar(SHIFT_MAX)])
   const bias = cast(g, `${at}/bias`, g.node('Round', `${at}/bias`, [inRange]), 'int32')
   const factor = div(g, `${at}/factor`, mul(g, `${at}/factor`, gain, g.scalar(1 / POINTWISE)), scale)
   const inputs = [codes, g.scalar(1), g.small('uint8', 0), weight, factor, g.small('int8', 0)]
   inputs.push(g.scalar(1), g.small('uint8', 0), bias)
-  const attributes = { kernel_shape: ints(1, 1), group: int(channels), channels_last: int(1) }
+  const attributes = { kernel_shape: ints(1, shares.length), group: int(channels), channels_last: int(1) }
   return g.node('QLinearConv', at, inputs, { domain: 'com.microsoft', attributes })
 }
 

@@ -4,18 +4,13 @@ import { add, conv, layerNorm, linear, mul, relu, reshape, split } from '../onnx
 import type { Precision } from './modelFiles.ts'
 import { pooledFeatures } from './regionConvInt8.ts'
 import { REGION_LEVEL_SCALES } from './regionMaps.ts'
-import { type RoiAlign, roiAlign, roiAlignCodes } from './roiAlign.ts'
+import type { Level } from './regionPoolInt8.ts'
+import { roiAlign } from './roiAlign.ts'
 import type { Weights } from './weights.ts'
 
 const EPSILON = 1e-5
 /** How much larger a map the authors' pooling scales assume than the maps are. */
 const SCALE_ODDITY = 2
-
-interface HeadLevel {
-  at: string
-  map: Value
-  align: RoiAlign
-}
 
 export interface RegionHeadShape {
   /** patches along the picture's side */
@@ -64,7 +59,9 @@ export async function buildRegionHead(
         : g.input(`map.${level}`, 'float32', [length, channels, length])
     return { at: `/roi/level.${level}`, map, align: { bins, length, channels, spatialScale } }
   })
-  const features = await (precision === 'int8' ? int8Features : floatFeatures)(g, roi, levels, corners)
+  const features = await (precision === 'int8'
+    ? pooledFeatures(g, roi, levels, corners, g.input('map.scale', 'float32', []))
+    : floatFeatures(g, roi, levels, corners))
 
   let position = boxes
   for (const [linearIndex, normIndex] of [
@@ -93,7 +90,7 @@ export async function buildRegionHead(
 async function floatFeatures(
   g: GraphBuilder,
   roi: Weights,
-  levels: readonly HeadLevel[],
+  levels: readonly Level[],
   corners: readonly Value[],
 ): Promise<Value> {
   const { bins, channels } = levels[0]!.align
@@ -108,24 +105,4 @@ async function floatFeatures(
   }
   const flat = reshape(g, '/roi/flatten', relu(g, '/roi', pooled!), -1, channels * bins * bins)
   return linear(g, '/roi/flatten_linear', flat, roi.affine('flatten_linear'))
-}
-
-async function int8Features(
-  g: GraphBuilder,
-  roi: Weights,
-  levels: readonly HeadLevel[],
-  corners: readonly Value[],
-): Promise<Value> {
-  const scale = g.input('map.scale', 'float32', [])
-  const pooled: Awaited<ReturnType<typeof roiAlignCodes>>[] = []
-  for (const { at, map, align } of levels) pooled.push(await roiAlignCodes(g, at, map, corners, align))
-  const { bins, channels } = levels[0]!.align
-  return pooledFeatures(g, roi, {
-    scale,
-    levels: pooled.map((level) => level.pooled),
-    rows: pooled.map((level) => level.rows),
-    columns: pooled.map((level) => level.columns),
-    bins,
-    channels,
-  })
 }

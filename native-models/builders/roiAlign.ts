@@ -1,8 +1,6 @@
 import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
 import { abs, add, clip, div, matMul, mul, relu, reshape, sub, transpose, unsqueeze } from '../onnx/ops.ts'
-import { CODE_MAX } from './convolutionCodes.ts'
-import { SIGNED_ZERO } from './regionMapsInt8.ts'
 
 export interface RoiAlign {
   /** along a side of the result */
@@ -49,48 +47,12 @@ export async function roiAlign(
 }
 
 /**
- * The same of a map in codes, with channels last: rows first, all boxes in one product; the weights are rounded to 8 bits.
- * ```
- *  rows [N, bins, L] . map [L, L C] -> [N, bins, L, C];  columns [N, 1, bins, L] . that -> [N, bins, bins, C]
- * ```
- * @param map int8 [L, L, C] (row, column, channel), -128 for 0
- * @returns the pooled boxes as uint8 codes of the map's scale, 0 for 0, and what the pixels along each side give to each
- * bin: uint8 [N, bins, L] of 1/255
- */
-export async function roiAlignCodes(
-  g: GraphBuilder,
-  at: string,
-  map: Value,
-  [x1, y1, x2, y2]: readonly Value[],
-  shape: RoiAlign,
-): Promise<{ pooled: Value; rows: Value; columns: Value }> {
-  const { bins, length, channels } = shape
-  const part = g.scalar(1 / CODE_MAX)
-  const weights = async (name: string, from: Value, to: Value) => {
-    const floats = await binWeights(g, `${at}/${name}`, from, to, shape)
-    return g.node('QuantizeLinear', `${at}/${name}/codes`, [floats, part, g.small('uint8', 0)])
-  }
-  const product = (name: string, a: Value, b: Value, zero: Value) => {
-    const inputs = [a, part, g.small('uint8', 0), b, g.scalar(1), zero, g.scalar(1), g.small('uint8', 0)]
-    return g.node('QLinearMatMul', `${at}/${name}`, inputs)
-  }
-  const columns = await weights('columns', x1!, x2!)
-  const rows = await weights('rows', y1!, y2!)
-  const lines = reshape(g, `${at}/lines`, map, length, length * channels)
-  const allRows = reshape(g, `${at}/all_rows`, rows, -1, length) // [N bins, L]
-  const down = product('down', allRows, lines, g.small('int8', SIGNED_ZERO))
-  const across = reshape(g, `${at}/down`, down, -1, bins, length, channels)
-  const pooled = product('across', unsqueeze(g, `${at}/columns`, columns, 1), across, g.small('uint8', 0))
-  return { pooled, rows, columns }
-}
-
-/**
  * What each pixel along one side gives to each bin: [N, bins, L].
  * ```
  *  place p of a sample -> outside -1..L ? nothing : max(0, 1 - |clamp(p, 0, L - 1) - pixel|) -> mean over a bin's samples
  * ```
  */
-async function binWeights(
+export async function binWeights(
   g: GraphBuilder,
   at: string,
   from: Value,

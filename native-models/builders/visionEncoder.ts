@@ -1,20 +1,7 @@
 import type { GromaConfig } from '../groma/config.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { int8Linear } from '../onnx/int8.ts'
-import {
-  type Affine,
-  add,
-  attention,
-  concat,
-  conv,
-  gelu,
-  layerNorm,
-  linear,
-  mul,
-  reshape,
-  split,
-  transpose,
-} from '../onnx/ops.ts'
+import { add, attention, concat, conv, gelu, layerNorm, linear, mul, reshape, split, transpose } from '../onnx/ops.ts'
+import { encoderLayerInt8 } from './encoderLayerInt8.ts'
 import type { Precision } from './modelFiles.ts'
 import { resizePositionGrid } from './positionGrid.ts'
 import type { Weights } from './weights.ts'
@@ -56,23 +43,15 @@ export async function buildVisionEncoder(
   const positions = resizePositionGrid(stored, width, side) // [1 + P, C]
   const positionValue = await g.floats(`${at}/embeddings/positions`, positions, [1 + side * side, width])
 
-  const layerLinear = LINEARS[width < INT8_FROM_WIDTH ? 'fp32' : precision]
+  const encode = precision === 'int8' && width >= INT8_FROM_WIDTH ? encoderLayerInt8 : encoderLayer
   const states = [add(g, `${at}/embeddings/positions`, tokens, positionValue)]
   for (let layer = 0; layer < vision.layerCount; layer++) {
-    const name = `${at}/layers.${layer}`
-    states.push(await encoderLayer(g, name, states.at(-1)!, weights.at('encoder.layer').at(layer), vision, layerLinear))
+    const own = weights.at('encoder.layer').at(layer)
+    states.push(await encode(g, `${at}/layers.${layer}`, states.at(-1)!, own, vision))
   }
   return states
 }
 
-type Linear = (g: GraphBuilder, path: string, x: Value, affine: Affine, zeroCode?: number) => Promise<Value>
-
-const LINEARS: Record<Precision['vision'], Linear> = {
-  fp32: (g, path, x, affine) => linear(g, path, x, affine),
-  int8: (g, path, x, affine, zeroCode) => int8Linear(g, path, x, affine, zeroCode === undefined ? {} : { zeroCode }),
-}
-/** GELU never goes below -0.17: nearly all codes are for what lies above 0. */
-const GELU_ZERO_CODE = 24
 /** Narrower encoders stay in float: 8 bits make them no faster and move the boxes that they are unsure of (README). */
 export const INT8_FROM_WIDTH = 512
 
@@ -88,7 +67,6 @@ async function encoderLayer(
   x: Value,
   weights: Weights,
   { hiddenSize: width, headCount: heads, mlpSize, qkvBias, layerNormEps: epsilon }: GromaConfig['vision'],
-  linear: Linear,
 ): Promise<Value> {
   const normed = await layerNorm(g, `${at}/norm1`, x, { ...weights.affine('norm1', [width]), epsilon })
   const stack = (kind: 'weight' | 'bias', expected: readonly number[]) =>
@@ -113,13 +91,7 @@ async function encoderLayer(
     `${at}/mlp`,
     await linear(g, `${at}/mlp/fc1`, normed2, weights.affine('mlp.fc1', [mlpSize, width])),
   )
-  const contracted = await linear(
-    g,
-    `${at}/mlp/fc2`,
-    expanded,
-    weights.affine('mlp.fc2', [width, mlpSize]),
-    GELU_ZERO_CODE,
-  )
+  const contracted = await linear(g, `${at}/mlp/fc2`, expanded, weights.affine('mlp.fc2', [width, mlpSize]))
   return add(
     g,
     `${at}/mlp`,

@@ -234,15 +234,16 @@ export async function groupNorm(g: GraphBuilder, path: string, x: Value, options
   return add(g, `${path}/shift`, scaled, await g.weight(`${path}/bias`, perChannel(bias)))
 }
 
-/** softmax(q k^T / sqrt(d)) v over `heads` heads; query [N, C], key and value [M, C] -> [N, C]. */
+/** softmax(q k^T / sqrt(d)) v over `heads` heads; query [N, C], key and value [M, C], `bias` [3 C] of all three -> [N, C]. */
 export function attention(
   g: GraphBuilder,
   path: string,
   { query, key, value }: { query: Value; key: Value; value: Value },
-  { heads, width }: { heads: number; width: number },
+  { heads, width, bias }: { heads: number; width: number; bias?: Value | undefined },
 ): Value {
   const batched = Object.entries({ query, key, value }).map(([name, x]) => unsqueeze(g, `${path}/${name}`, x, 0))
   const attributes = { num_heads: int(heads) }
-  const mixed = g.node('MultiHeadAttention', path, batched, { domain: 'com.microsoft', attributes }) // [1, N, C]
+  const inputs = bias ? [...batched, bias] : batched
+  const mixed = g.node('MultiHeadAttention', path, inputs, { domain: 'com.microsoft', attributes }) // [1, N, C]
   return reshape(g, path, mixed, -1, width)
 }
