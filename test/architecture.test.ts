@@ -32,7 +32,7 @@ const rules: { place: string; may: string[] }[] = [
   { place: 'electron/engine/engineMachine.ts', may: ['electron/contract', 'native-models'] },
   { place: 'electron/engine', may: ['electron/contract'] },
   { place: 'electron/shell', may: ['electron/contract'] },
-  { place: 'electron', may: ['electron', 'native-models/geometry'] },
+  { place: 'electron', may: ['electron', 'native-models/geometry', 'native-models/inference/cores.ts'] },
   {
     place: 'renderer',
     may: ['electron/contract', 'electron/transport', 'db/records', 'native-models/geometry', 'native-models/groma'],

@@ -13,6 +13,7 @@ import { type BoxCxcywh, boxCxcywh } from '../../native-models/geometry/boxes.ts
 import type { GroundedAnswer } from '../../native-models/inference/answers.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
 import type { Perception } from '../../native-models/inference/imageMemory.ts'
+import { DecodedAhead } from '../../native-models/preprocess/decodedAhead.ts'
 import { decodeImage } from '../../native-models/preprocess/image.ts'
 import {
   type EngineAnswer,
@@ -24,7 +25,6 @@ import {
   type EngineTask,
 } from '../contract/engineProtocol.ts'
 import { AppError, type ErrorCode, toWireError } from '../contract/errors.ts'
-import { DecodedAhead } from './decodedAhead.ts'
 import { helpFrom, openForMachine, runApart, testModel } from './engineMachine.ts'
 import { parentPort } from './enginePort.ts'
 

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
-import { DecodedAhead } from '../../electron/engine/decodedAhead.ts'
-import { decodeImage } from '../../native-models/preprocess/image.ts'
+import { DecodedAhead } from '../../../native-models/preprocess/decodedAhead.ts'
+import { decodeImage } from '../../../native-models/preprocess/image.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'decoded-'))
 afterAll(() => rmSync(dir, { recursive: true }))

@@ -1,9 +1,9 @@
-/** The picture of the task that comes next, decoded by other threads while this one computes. */
-import { decodeImage, imageSize, type RgbImage } from '../../native-models/preprocess/image.ts'
+import { decodeImage, imageSize, type RgbImage } from './image.ts'
 
 /** Larger pictures wait for their turn: two of them decoded take hundreds of megabytes. */
 const MOST_PIXELS = 25e6
 
+/** The picture that comes next, decoded by other threads while this one computes. */
 export class DecodedAhead {
   #next: { path: string; image: Promise<RgbImage | null> } | null = null
 
