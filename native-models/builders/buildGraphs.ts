@@ -163,9 +163,17 @@ async function planDecoder(plan: GraphPlan, name: AnyGraphName, formats: LlmForm
   await plan.graph(name, async (g) => {
     const { logits, present } = await buildDecoder(g, weights, config, formats)
     const outputs: Outputs = { logits: { value: logits, shape: ['R', vocabSize] } }
-    for (const [layer, { key, value }] of present.entries()) {
-      outputs[`present_key.${layer}`] = { value: key, shape: [llm.kvHeadCount, 'B', 'T', llm.headSize] }
-      outputs[`present_value.${layer}`] = { value, shape: [llm.kvHeadCount, 'B', 'T', llm.headSize] }
+    for (const [layer, { key, value, scales }] of present.entries()) {
+      const shape = [llm.kvHeadCount, 'B', 'T']
+      outputs[`present_key.${layer}`] = {
+        value: key,
+        type: scales ? 'uint8' : 'float32',
+        shape: [...shape, llm.headSize],
+      }
+      outputs[`present_value.${layer}`] = { value, type: scales ? 'int8' : 'float32', shape: [...shape, llm.headSize] }
+      if (!scales) continue
+      outputs[`present_key_scale.${layer}`] = { value: scales.key, shape }
+      outputs[`present_value_scale.${layer}`] = { value: scales.value, shape }
     }
     return outputs
   })

@@ -1,7 +1,8 @@
 import type { GromaConfig } from '../groma/config.ts'
 import { float, int } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { linearIn } from '../onnx/linearFormats.ts'
+import { int8Linears, rowCodes, signedRowCodes } from '../onnx/int8.ts'
+import { type AnyLinearFormat, linearIn } from '../onnx/linearFormats.ts'
 import {
   add,
   concat,
@@ -28,10 +29,15 @@ export interface LayerCache {
   value: Value
 }
 
+/** The same as they come out; in 8 bits as a prompt keeps them, with their scales [G, B, T]. */
+export interface LayerPresent extends LayerCache {
+  scales: LayerCache | null
+}
+
 export interface DecoderOutputs {
   /** [R, vocabulary] after each of the rows asked for */
   logits: Value
-  present: LayerCache[]
+  present: LayerPresent[]
 }
 
 /** cos and sin, [maxPositions, d / 2] each. */
@@ -60,6 +66,8 @@ interface Run {
   /** shapes [h, B, T, any] and [G, B, T, any] */
   perHead: Value
   perKeyHead: Value
+  /** shape [G, B, T] */
+  perKey: Value
   /** the same, or [G, h/G, B, T, any] where several heads share keys */
   perGroup: Value
   /** shape [G, 1, h/G B T, P] */
@@ -151,13 +159,14 @@ export async function buildDecoder(
     keyHeads: shapeOf('key_heads', groups, llm.headSize),
     perHead,
     perKeyHead: groups === llm.headCount ? perHead : leading('per_key_head', groups),
+    perKey: concat(g, `${at}/per_key`, 0, g.integers(groups), batchAndLength),
     perGroup: groups === llm.headCount ? perHead : leading('per_group', groups, llm.headCount / groups),
     prefixRows: concat(g, `${at}/prefix_rows`, 0, g.integers(groups, 1, -1), prefixLength),
     segments,
   }
 
   let stream: Stream = { x: reshape(g, `${at}/rows`, embeds, -1, llm.hiddenSize) } // [B T, H]
-  const present: LayerCache[] = []
+  const present: LayerPresent[] = []
   for (const [layer, { prefix, past }] of earlier.entries()) {
     const own = weights.at('llm.model.layers').at(layer)
     const path = `${at}/layers.${layer}`
@@ -169,15 +178,19 @@ export async function buildDecoder(
       run,
     )
     const attended = await selfAttention(g, path, attending.normed, own, run, [prefix, past])
-    present.push(attended.present)
-    stream = { x: attending.sum, update: attended.output }
+    present.push(presentOf(g, `${path}/attn`, attended.present, run))
+    // what is behind the last attention is computed for the rows asked for only: [R, ..]
+    const rows = (name: string, value: Value) =>
+      layer === llm.layerCount - 1 ? gather(g, `${at}/${name}`, value, lastRows, 0) : value
+    const output = own.matrix('self_attn.o_proj', [llm.hiddenSize, llm.headCount * llm.headSize])
+    const mixed = rows('last_mixed', attended.mixed)
+    const update = await linearIn(formats.output, g, `${path}/attn/o_proj`, mixed, output)
+    stream = { x: rows('last', attending.sum), update }
     const norm = own.source('post_attention_layernorm.weight', width)
     const feeding = await addAndNorm(g, `${path}/mlp/norm`, stream, norm, run)
     stream = { x: feeding.sum, update: await feedForward(g, `${path}/mlp`, feeding.normed, own, run) }
   }
-  const rowsOf = (name: string, value: Value) => gather(g, `${at}/${name}`, value, lastRows, 0) // [R, H]
-  const ending: Stream = { x: rowsOf('last', stream.x), update: rowsOf('last_update', stream.update!) }
-  const { normed } = await addAndNorm(g, `${at}/norm`, ending, weights.source('llm.model.norm.weight', width), run)
+  const { normed } = await addAndNorm(g, `${at}/norm`, stream, weights.source('llm.model.norm.weight', width), run)
   const head = { weight: outputTable(weights, config) }
   return { logits: await linearIn(formats.head, g, `${at}/lm_head`, normed, head), present }
 }
@@ -230,7 +243,7 @@ function vocabularyTable(weights: Weights, base: string, added: string, { llm, n
  *    q -> rotary / sqrt(d) [h, B, T, d] -------.-- all rows x prefix_key^T --.
  *    k -> rotary -> [G, B, T, d] = present ----+-- x past_key^T -------------- Concat -> + bias -> Softmax -> Split
  *    v -> [G, B, T, d] = present               '-- x present^T --------------'                                |
- *    sum of (part x prefix_value, part x past_value, part x present_value) -> o_proj <------------------------'
+ *    [B T, h d] <- sum of (part x prefix_value, part x past_value, part x present_value) <--------------------'
  * ```
  * With fewer key/value heads than query heads, queries go as [G, h/G, B, T, d] and keys get an axis to broadcast over.
  */
@@ -241,17 +254,15 @@ async function selfAttention(
   weights: Weights,
   run: Run,
   [prefix, past]: readonly [LayerPrompt, LayerCache],
-): Promise<{ output: Value; present: LayerCache }> {
+): Promise<{ mixed: Value; present: LayerCache }> {
   const { headCount: heads, kvHeadCount: groups, headSize, hiddenSize } = run.llm
-  const own = weights.at('self_attn')
   const lengths = [heads * headSize, groups * headSize, groups * headSize]
+  const own = weights.at('self_attn')
   const projections = ['q_proj', 'k_proj', 'v_proj'].map((name, i) => ({
     name: `${name}.weight`,
     expected: [lengths[i]!, hiddenSize],
   }))
-  const weight = own.stacked(...projections)
-  const qkv = await linearIn(run.formats.qkv, g, `${at}/attn/qkv_proj`, normed, { weight })
-  const [query, key, value] = split(g, `${at}/attn/qkv`, qkv, 1, ...lengths)
+  const [query, key, value] = await linears(run.formats.qkv, g, `${at}/attn/qkv`, normed, own, projections)
 
   const shaped = (name: string, x: Value, shape: Value) => g.node('Reshape', `${at}/attn/${name}`, [x, shape])
   const rotary = (name: string, rows: Value, { cos, sin }: RotaryTables) =>
@@ -291,12 +302,42 @@ async function selfAttention(
     shaped('mix.0', prompt.mix(shaped('shares.0', shares[0]!, run.prefixRows)), run.perGroup),
     ...parts.map(({ value }, i) => matMul(g, `${at}/attn/mix.${i + 1}`, shares[i + 1]!, value)),
   ]
-  const mixed = g.node('Sum', `${at}/attn/mix`, mixes) // [.., T, d]
+  const mixed = mixes.reduce((sum, mix, i) => add(g, `${at}/attn/mix/${i}`, sum, mix)) // [.., T, d]
   const ungrouped = grouped ? shaped('ungrouped', mixed, run.perHead) : mixed
   const merged = transpose(g, `${at}/attn/merge`, ungrouped, 1, 2, 0, 3) // [B, T, h, d]
-  const rows = reshape(g, `${at}/attn/merge`, merged, -1, heads * headSize)
-  const output = own.matrix('o_proj', [hiddenSize, heads * headSize])
-  return { output: await linearIn(run.formats.output, g, `${at}/attn/o_proj`, rows, output), present }
+  return { mixed: reshape(g, `${at}/attn/merge`, merged, -1, heads * headSize), present }
+}
+
+/** Keys and values as they come out: those of a long run as a prompt keeps them, for one that rounds them later takes a tenth of its time. */
+function presentOf(g: GraphBuilder, at: string, { key, value }: LayerCache, run: Run): LayerPresent {
+  if (run.formats.present === 'float32') return { key, value, scales: null }
+  const rounded = (name: string, x: Value, codesOf: typeof signedRowCodes) => {
+    const path = `${at}/present_${name}`
+    const { codes, step } = codesOf(g, path, reshape(g, `${path}/rows`, x, -1, run.llm.headSize)) // [G B T, d]
+    return {
+      codes: g.node('Reshape', `${path}/codes`, [codes, run.perKeyHead]),
+      scale: g.node('Reshape', `${path}/scale`, [step, run.perKey]),
+    }
+  }
+  const [keys, values] = [rounded('key', key, rowCodes), rounded('value', value, signedRowCodes)]
+  return { key: keys.codes, value: values.codes, scales: { key: keys.scale, value: values.scale } }
+}
+
+/** Products of x [M, K] with several matrices [rows, K]: as one where weights lie in blocks, which reads x once. */
+async function linears(
+  format: AnyLinearFormat,
+  g: GraphBuilder,
+  at: string,
+  x: Value,
+  weights: Weights,
+  matrices: readonly { name: string; expected: readonly number[] }[],
+): Promise<Value[]> {
+  if (format === 'int8-rows') {
+    const sources = matrices.map(({ name, expected }) => [name, weights.source(name, expected)])
+    return int8Linears(g, `${at}_proj`, x, Object.fromEntries(sources))
+  }
+  const packed = await linearIn(format, g, `${at}_proj`, x, { weight: weights.stacked(...matrices) })
+  return split(g, at, packed, 1, ...matrices.map(({ expected }) => expected[0]!))
 }
 
 /** down(silu(gate(normed)) * up(normed)). */
@@ -304,9 +345,8 @@ async function feedForward(g: GraphBuilder, at: string, normed: Value, weights: 
   const { llm, formats } = run
   const own = weights.at('mlp')
   const expected = [llm.intermediateSize, llm.hiddenSize]
-  const weight = own.stacked({ name: 'gate_proj.weight', expected }, { name: 'up_proj.weight', expected })
-  const packed = await linearIn(formats.layers, g, `${at}/gate_up_proj`, normed, { weight }) // [B T, 2 I]
-  const [gate, up] = split(g, `${at}/gate_up`, packed, 1, llm.intermediateSize, llm.intermediateSize)
+  const matrices = ['gate_proj', 'up_proj'].map((name) => ({ name: `${name}.weight`, expected }))
+  const [gate, up] = await linears(formats.layers, g, `${at}/gate_up`, normed, own, matrices) // [B T, I] each
   const active = mul(g, `${at}/silu`, gate!, sigmoid(g, `${at}/silu`, gate!))
   const gated = mul(g, `${at}/gated`, active, up!)
   const down = own.matrix('down_proj', [llm.hiddenSize, llm.intermediateSize])

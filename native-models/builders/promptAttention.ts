@@ -2,7 +2,7 @@ import type { GromaConfig } from '../groma/config.ts'
 import { int } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
 import { rowPeak } from '../onnx/int8.ts'
-import { add, cast, concat, div, matMul, mul, sub, transpose } from '../onnx/ops.ts'
+import { add, cast, concat, div, matMul, mul, reshape, sub, transpose } from '../onnx/ops.ts'
 import type { LlmFormats, PromptFormat } from './llmFormats.ts'
 
 /**
@@ -13,21 +13,27 @@ export interface LayerPrompt {
   key: Value
   value: Value
   scales: { key: Value; value: Value } | null
+  /** G and d */
+  heads: number
+  headSize: number
 }
 
 /** Declares them as inputs. */
 export function promptInputs(
   g: GraphBuilder,
-  { kvHeadCount, headSize }: Pick<GromaConfig['llm'], 'kvHeadCount' | 'headSize'>,
+  { kvHeadCount: heads, headSize }: Pick<GromaConfig['llm'], 'kvHeadCount' | 'headSize'>,
   format: PromptFormat,
   layer: number,
 ): LayerPrompt {
   const numbers = (kind: string, type: 'float32' | 'int8' | 'uint8') =>
-    g.input(`prefix_${kind}.${layer}`, type, [kvHeadCount, 1, 'P', headSize])
-  if (format === 'float32') return { key: numbers('key', format), value: numbers('value', format), scales: null }
-  const scale = (kind: string) => g.input(`prefix_${kind}_scale.${layer}`, 'float32', [kvHeadCount, 1, 1, 'P'])
+    g.input(`prefix_${kind}.${layer}`, type, [heads, 1, 'P', headSize])
+  const sizes = { heads, headSize }
+  if (format === 'float32') {
+    return { key: numbers('key', format), value: numbers('value', format), scales: null, ...sizes }
+  }
+  const scale = (kind: string) => g.input(`prefix_${kind}_scale.${layer}`, 'float32', [heads, 1, 1, 'P'])
   const [key, keyScale] = [numbers('key', 'uint8'), scale('key')]
-  return { key, value: numbers('value', 'int8'), scales: { key: keyScale, value: scale('value') } }
+  return { key, value: numbers('value', 'int8'), scales: { key: keyScale, value: scale('value') }, ...sizes }
 }
 
 /** The two products of attention over a prompt. */
@@ -56,18 +62,18 @@ export function attendPrompt(
       mix: (shares) => matMul(g, `${at}/mix.0`, shares, value),
     }
   }
-  const scaledScores = (scores: Value) => mul(g, `${at}/scores.0/scaled`, scores, scales.key)
-  const scaledShares = (shares: Value) => mul(g, `${at}/shares.0/scaled`, shares, scales.value)
-  if (attention === 'float') return asFloats(g, at, prompt, { scaledScores, scaledShares, transposed })
+  if (attention === 'float') return attendPrompt(g, at, asFloats(g, at, { ...prompt, scales }), attention)
   return {
     scores(queries) {
       const { codes, scale } = twoDigits(g, `${at}/asked`, queries, QUERY_DIGITS)
       const inputs = [key, transposed('asked/codes', codes), g.small('uint8', KEY_ZERO)]
       const products = transposed('scores.0', asFloat(g, `${at}/scores.0`, inputs)) // [G, 1, 2 R, P]
-      return scaledScores(joined(g, `${at}/scores.0`, products, scale, QUERY_DIGITS))
+      const scores = joined(g, `${at}/scores.0`, products, scale, QUERY_DIGITS)
+      return mul(g, `${at}/scores.0/scaled`, scores, scales.key)
     },
     mix(shares) {
-      const { codes, scale } = twoDigits(g, `${at}/shares.0`, scaledShares(shares), SHARE_DIGITS)
+      const scaled = mul(g, `${at}/shares.0/scaled`, shares, scales.value)
+      const { codes, scale } = twoDigits(g, `${at}/shares.0`, scaled, SHARE_DIGITS)
       return joined(g, `${at}/mix.0`, asFloat(g, `${at}/mix.0`, [codes, value]), scale, SHARE_DIGITS)
     },
   }
@@ -76,26 +82,26 @@ export function attendPrompt(
 /** The code of a key that is 0. */
 const KEY_ZERO = 128
 
-/** Floats are made of keys and values; that keys have their zero at 128 is taken off the scores. */
+/** The keys and values that 8 bits stand for. */
 function asFloats(
   g: GraphBuilder,
   at: string,
-  { key, value }: LayerPrompt,
-  on: {
-    scaledScores: (scores: Value) => Value
-    scaledShares: (shares: Value) => Value
-    transposed: (name: string, x: Value) => Value
-  },
-): PromptAttention {
-  const floats = (name: string, x: Value) => cast(g, `${at}/${name}`, x, 'float32')
+  prompt: LayerPrompt & { scales: NonNullable<LayerPrompt['scales']> },
+): LayerPrompt {
+  const { key, value, scales, heads, headSize } = prompt
+  const floats = (name: string, codes: Value, scale: Value, zero?: Value) => {
+    const path = `${at}/${name}`
+    const steps = reshape(g, `${path}/steps`, scale, -1) // [G P]
+    const inputs = [reshape(g, `${path}/rows`, codes, -1, headSize), steps]
+    if (zero) inputs.push(g.node('Expand', `${path}/zeros`, [zero, g.node('Shape', `${path}/zeros`, [steps])]))
+    const numbers = g.node('DequantizeLinear', path, inputs, { attributes: { axis: int(0) } })
+    return reshape(g, path, numbers, heads, 1, -1, headSize)
+  }
   return {
-    scores(queries) {
-      const products = matMul(g, `${at}/scores.0`, queries, on.transposed('key.0', floats('key.0', key)))
-      const sums = g.node('ReduceSum', `${at}/asked/sum`, [queries, g.integers(-1)]) // [G, 1, R, 1]
-      const offset = mul(g, `${at}/asked/offset`, sums, g.scalar(-KEY_ZERO))
-      return on.scaledScores(add(g, `${at}/scores.0/offset`, products, offset))
-    },
-    mix: (shares) => matMul(g, `${at}/mix.0`, on.scaledShares(shares), floats('value.0', value)),
+    ...prompt,
+    key: floats('key.0', key, scales.key, g.small('uint8', KEY_ZERO)),
+    value: floats('value.0', value, scales.value),
+    scales: null,
   }
 }
 

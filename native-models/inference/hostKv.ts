@@ -79,7 +79,7 @@ class HostCache implements KvCache {
     const { layerCount, kvHeadCount, headSize } = this.#shape
     for (const [index, buffer] of this.#buffers.entries()) {
       const kind = KINDS[Math.floor(index / layerCount)]!
-      const added = floatsOf(outputs, `present_${kind}.${index % layerCount}`) // [G, B, count, d]
+      const added = presentFloats(outputs, `present_${kind}`, index % layerCount, headSize) // [G, B, count, d]
       copyRows(added, buffer, {
         rows: this.#batch * kvHeadCount,
         from: count * headSize,
@@ -131,6 +131,19 @@ class HostCache implements KvCache {
     const { kvHeadCount, headSize } = this.#shape
     return new Float32Array(batch * kvHeadCount * capacity * headSize)
   }
+}
+
+/** Keys or values of one layer as a run put them out, in 8 bits or not: [G, B, count, d]. */
+function presentFloats(outputs: Record<string, Tensor>, name: string, layer: number, headSize: number): Float32Array {
+  const scales = outputs[`${name}_scale.${layer}`]?.data as Float32Array | undefined
+  if (!scales) return floatsOf(outputs, `${name}.${layer}`)
+  const codes = outputs[`${name}.${layer}`]!.data as Uint8Array | Int8Array
+  const zero = codes instanceof Uint8Array ? 128 : 0
+  const numbers = new Float32Array(codes.length)
+  for (let row = 0, i = 0; row < scales.length; row++) {
+    for (const end = i + headSize; i < end; i++) numbers[i] = (codes[i]! - zero) * scales[row]!
+  }
+  return numbers
 }
 
 interface RowCopy {

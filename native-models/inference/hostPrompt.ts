@@ -3,10 +3,13 @@ import { quantizeRows } from '../onnx/quantize.ts'
 import { type CacheShape, type HostSegment, KINDS, type KvCache, type KvSegment, placesOf } from './kvCache.ts'
 import { type Feeds, floats, floatsOf, type Tensor } from './session.ts'
 
+/** Keys or values: in 8 bits keys are uint8 with their zero at 128, values int8. */
+type Numbers = Float32Array | Uint8Array | Int8Array
+
 /** Keys or values of one layer. */
 interface Part {
-  /** [G, 1, places, d]; in 8 bits keys are uint8 with their zero at 128, values int8 */
-  numbers: Float32Array | Uint8Array | Int8Array
+  /** [G, 1, places, d] */
+  numbers: Numbers
   /** [G, 1, 1, places]; what a number stands for is itself times this. Empty for floats. */
   scales: Float32Array
 }
@@ -91,15 +94,13 @@ export class HostPrompt implements KvCache {
     const needed = this.#length + kept
     if (needed > this.#places) this.#relayout(this.#roomFor(needed))
     const { layerCount, kvHeadCount, headSize } = this.#shape
-    for (const [index, part] of this.#parts.entries()) {
-      const added = floatsOf(outputs, `present_${KINDS[Math.floor(index / layerCount)]!}.${index % layerCount}`)
+    for (const [index, { numbers, scales }] of this.#parts.entries()) {
+      const kind = KINDS[Math.floor(index / layerCount)]!
+      const added = this.#partOf(outputs, kind, index % layerCount)
       for (let head = 0; head < kvHeadCount; head++) {
-        const rows = added.subarray(head * count * headSize, (head * count + kept) * headSize) // [kept, d]
-        const place = head * this.#places + this.#length
-        if (part.numbers instanceof Float32Array) part.numbers.set(rows, place * headSize)
-        else if (part.numbers instanceof Uint8Array)
-          putKeys(rows, headSize, part.numbers.subarray(place * headSize), part.scales.subarray(place))
-        else putValues(rows, headSize, part.numbers.subarray(place * headSize), part.scales.subarray(place))
+        const [from, place] = [head * count, head * this.#places + this.#length]
+        numbers.set(added.numbers.subarray(from * headSize, (from + kept) * headSize), place * headSize)
+        if (scales.length > 0) scales.set(added.scales.subarray(from, from + kept), place)
       }
     }
     this.#length = needed
@@ -111,6 +112,15 @@ export class HostPrompt implements KvCache {
     const places = Math.max(1, this.#length, Math.min(this.#places, this.#expected))
     if (places < this.#places) this.#relayout(places)
     return this.asPrefix()
+  }
+
+  /** What a run put out for one layer, [G, 1, count, d], as it is kept here. */
+  #partOf(outputs: Record<string, Tensor>, kind: (typeof KINDS)[number], layer: number): Part {
+    const scales = outputs[`present_${kind}_scale.${layer}`]?.data as Float32Array | undefined
+    if (scales) return { numbers: outputs[`present_${kind}.${layer}`]!.data as Numbers, scales }
+    const floats = floatsOf(outputs, `present_${kind}.${layer}`)
+    if (this.#format === 'float32') return { numbers: floats, scales: new Float32Array() }
+    return (kind === 'key' ? roundedKeys : roundedValues)(floats, this.#shape.headSize)
   }
 
   #roomFor(needed: number): number {
@@ -149,28 +159,29 @@ function partsOf({ feeds }: KvSegment, { layerCount }: CacheShape): Part[] {
       const tensor = (feeds as Feeds)[`prefix_${kind}.${layer}`]!
       const scales = (feeds as Feeds)[`prefix_${kind}_scale.${layer}`]
       return {
-        numbers: tensor.data as Part['numbers'],
+        numbers: tensor.data as Numbers,
         scales: scales ? (scales.data as Float32Array) : new Float32Array(),
       }
     }),
   )
 }
 
-/** Rounds rows [n, d] of keys to 8 bits, a scale a row. */
-function putKeys(rows: Float32Array, headSize: number, numbers: Uint8Array, scales: Float32Array): void {
-  const rounded = quantizeRows(rows, headSize, { bits: 8, blockSize: headSize })
-  scales.set(rounded.scales)
-  numbers.set(rounded.codes)
+/** Rows [n, d] of keys in 8 bits, a scale a row. */
+function roundedKeys(rows: Float32Array, headSize: number): Part {
+  const { codes, scales } = quantizeRows(rows, headSize, { bits: 8, blockSize: headSize })
+  return { numbers: codes, scales }
 }
 
 /** The same of values; no scale is below zero, since graphs multiply shares by them that are to stay above. */
-function putValues(rows: Float32Array, headSize: number, numbers: Int8Array, scales: Float32Array): void {
-  const rounded = quantizeRows(rows, headSize, { bits: 8, blockSize: headSize })
-  for (const [row, scale] of rounded.scales.entries()) {
+function roundedValues(rows: Float32Array, headSize: number): Part {
+  const { codes, scales } = quantizeRows(rows, headSize, { bits: 8, blockSize: headSize })
+  const numbers = new Int8Array(codes.length)
+  for (const [row, scale] of scales.entries()) {
     scales[row] = Math.abs(scale)
     const end = (row + 1) * headSize
     // (a code of -128 has no negative: its number loses a step)
-    if (scale < 0) for (let i = row * headSize; i < end; i++) numbers[i] = Math.min(127, 128 - rounded.codes[i]!)
-    else for (let i = row * headSize; i < end; i++) numbers[i] = rounded.codes[i]! - 128
+    if (scale < 0) for (let i = row * headSize; i < end; i++) numbers[i] = Math.min(127, 128 - codes[i]!)
+    else for (let i = row * headSize; i < end; i++) numbers[i] = codes[i]! - 128
   }
+  return { numbers, scales }
 }

@@ -48,7 +48,10 @@ export interface KvCache {
   readonly capacity: number
   /** `past_key.i` and `past_value.i`, [G, B, capacity, d] */
   feeds(): Feeds | Promise<Feeds>
-  /** Takes over what a run of `count` tokens a sequence put out, the first `kept` of them only. */
+  /**
+   * Takes over what a run of `count` tokens a sequence put out, the first `kept` of them only: `present_key.i` and `present_value.i`
+   * [G, B, count, d], in 8 bits with `present_key_scale.i` and `present_value_scale.i` [G, B, count].
+   */
   append(outputs: Record<string, Tensor>, count: number, kept?: number): void
   /** Goes on with some of the sequences only, by their place in the batch. */
   keep(sequences: readonly number[]): void

@@ -1,6 +1,7 @@
 import { GromaError } from '../errors.ts'
 import type { GromaConfig } from '../groma/config.ts'
 import type { EmbeddingTable } from './embeddingTable.ts'
+import { allFinite } from './finite.ts'
 import { HostKv } from './hostKv.ts'
 import { type KvCache, type KvSegment, type KvStore, placesOf } from './kvCache.ts'
 import { type Feeds, floats, floatsOf, type GraphSession, integers, type Tensor } from './session.ts'
@@ -74,7 +75,7 @@ export class LanguageModel {
 
   /**
    * Runs T more tokens of B sequences.
-   * @throws GromaError INPUT_INVALID when the sequences become longer than the model has positions
+   * @throws GromaError INPUT_INVALID when the sequences become longer than the model has positions, NUMERIC_FAULT
    */
   async forward({ embeds, batch, prefix, past, exact = false, logitRows = 1 }: ForwardInput): Promise<ForwardOutput> {
     const { hiddenSize, maxPositions } = this.config
@@ -105,7 +106,11 @@ export class LanguageModel {
     this.counters.passes++
     this.counters.rows += rows
     if (long) this.counters.prefillRows += rows
-    return { logits: floatsOf(outputs, 'logits'), outputs }
+    const logits = floatsOf(outputs, 'logits')
+    // what comes out rounded does not show that it was no number
+    if (long && !allFinite(logits))
+      throw new GromaError('NUMERIC_FAULT', 'a prompt leads to numbers that are not finite')
+    return { logits, outputs }
   }
 
   /**

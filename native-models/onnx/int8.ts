@@ -1,5 +1,5 @@
 import { int, ints } from './attributes.ts'
-import type { GraphBuilder, Value } from './graphBuilder.ts'
+import type { GraphBuilder, Value, WeightSource } from './graphBuilder.ts'
 import { type Affine, abs, add, mul } from './ops.ts'
 
 /**
@@ -36,19 +36,48 @@ export async function int8Linear(
   { weight, bias }: Affine,
   { zeroCode = MIDDLE }: { zeroCode?: number } = {},
 ): Promise<Value> {
-  const [rows, width] = weight.shape as [number, number]
-  const matrix = g.int8(`${path}/weight`, weight, [width, rows], {})
-  const { codes, step } = rowCodes(g, path, x, zeroCode)
-  const scaled = mul(g, `${path}/unscale`, rowProduct(g, path, codes, matrix, zeroCode), step)
+  const scaled = unscaledProduct(g, path, rowCodes(g, path, x, zeroCode), weight, zeroCode)
   return bias ? add(g, `${path}/bias`, scaled, await g.weight(`${path}/bias`, bias)) : scaled
 }
 
-/** Rows x [M, K] as uint8 codes over a step of their own, [M, 1]: a row is `(code - zeroCode) * step`. */
-export function rowCodes(g: GraphBuilder, path: string, x: Value, zeroCode = MIDDLE): { codes: Value; step: Value } {
-  const step = rowStep(g, path, x, zeroCode)
+/** Several matrices over the same rows, which are rounded once: a product of few columns writes less than a cache holds. */
+export function int8Linears(g: GraphBuilder, path: string, x: Value, weights: Record<string, WeightSource>): Value[] {
+  const rows = rowCodes(g, path, x)
+  return Object.entries(weights).map(([name, weight]) => unscaledProduct(g, `${path}/${name}`, rows, weight))
+}
+
+function unscaledProduct(
+  g: GraphBuilder,
+  path: string,
+  { codes, step }: RowCodes,
+  weight: WeightSource,
+  zeroCode = MIDDLE,
+): Value {
+  const [rows, width] = weight.shape as [number, number]
+  const matrix = g.int8(`${path}/weight`, weight, [width, rows], {})
+  return mul(g, `${path}/unscale`, rowProduct(g, path, codes, matrix, zeroCode), step)
+}
+
+export interface RowCodes {
+  /** [M, K] */
+  codes: Value
+  /** [M, 1] */
+  step: Value
+}
+
+/** Rows x [M, K] as uint8 codes over a step of their own: a row is `(code - zeroCode) * step`. */
+export function rowCodes(g: GraphBuilder, path: string, x: Value, zeroCode = MIDDLE): RowCodes {
+  return codesOf(g, path, x, rowStep(g, path, x, zeroCode), g.small('uint8', zeroCode))
+}
+
+/** The same as int8, with 0 for 0. */
+export function signedRowCodes(g: GraphBuilder, path: string, x: Value): RowCodes {
+  return codesOf(g, path, x, rowStep(g, path, x, MIDDLE), g.small('int8', 0))
+}
+
+function codesOf(g: GraphBuilder, path: string, x: Value, step: Value, zero: Value): RowCodes {
   const steps = g.node('Squeeze', `${path}/steps`, [step, g.integers(1)]) // [M]
-  const nothing = mul(g, `${path}/zeros`, steps, g.scalar(0))
-  const zeros = g.node('QuantizeLinear', `${path}/zeros`, [nothing, g.scalar(1), g.small('uint8', zeroCode)])
+  const zeros = g.node('Expand', `${path}/zeros`, [zero, g.node('Shape', `${path}/zeros`, [steps])])
   const codes = g.node('QuantizeLinear', `${path}/codes`, [x, steps, zeros], { attributes: { axis: int(0) } })
   return { codes, step }
 }

@@ -14,6 +14,8 @@ export interface TinyShape {
   llmHeads: number
   kvHeads: number
   tied: boolean
+  /** 10 by default, which no 8-bit prompt takes */
+  headSize?: number
 }
 
 export const unusualShape: TinyShape = { imageSize: 112, levels: 2, llmHeads: 6, kvHeads: 2, tied: false }
@@ -27,7 +29,6 @@ const DECODER = { heads: 6, points: 2, layers: 1, ffn: 56 }
 const QUERIES = 30
 export const PROPOSALS = 20
 const LLM = 48
-const LLM_HEAD = 10
 const LLM_LAYERS = 2
 const LLM_FFN = 72
 const REGION = 24
@@ -37,7 +38,7 @@ const NEW_TOKENS = 114
 const GRID = 8
 
 /** `config.json` of a tiny model. */
-export function tinyConfig({ levels, llmHeads, kvHeads, tied }: TinyShape) {
+export function tinyConfig({ levels, llmHeads, kvHeads, tied, headSize = 10 }: TinyShape) {
   return {
     model_type: 'groma',
     box_score_thres: 0.05,
@@ -50,7 +51,7 @@ export function tinyConfig({ levels, llmHeads, kvHeads, tied }: TinyShape) {
       intermediate_size: LLM_FFN,
       num_attention_heads: llmHeads,
       num_key_value_heads: kvHeads,
-      head_dim: LLM_HEAD,
+      head_dim: headSize,
       num_hidden_layers: LLM_LAYERS,
       vocab_size: VOCABULARY,
       max_position_embeddings: 512,
@@ -91,7 +92,7 @@ export function tinyConfig({ levels, llmHeads, kvHeads, tied }: TinyShape) {
 }
 
 /** Names, shapes and values of all tensors of a tiny model. */
-export function tinyWeights({ levels, llmHeads, kvHeads, tied }: TinyShape): ReferenceWeights {
+export function tinyWeights({ levels, llmHeads, kvHeads, tied, headSize = 10 }: TinyShape): ReferenceWeights {
   const tensors = gromaTensors({
     vision: { width: VISION, layers: VISION_LAYERS, mlp: VISION * 1.5, patch: PATCH, storedGrid: GRID },
     detector: { width: DETECTOR, levels, queries: QUERIES, boxHidden: 40, encoder: ENCODER, decoder: DECODER },
@@ -99,7 +100,7 @@ export function tinyWeights({ levels, llmHeads, kvHeads, tied }: TinyShape): Ref
       width: LLM,
       heads: llmHeads,
       kvHeads,
-      headSize: LLM_HEAD,
+      headSize,
       layers: LLM_LAYERS,
       ffn: LLM_FFN,
       vocabulary: VOCABULARY,

@@ -183,6 +183,49 @@ describe('HostKv', () => {
     expectRounded(segment.feeds, 12, 0, 4, 1)
   })
 
+  it('takes keys and values as they are that come out in 8 bits, and floats of them where sequences go on', () => {
+    const [tokens, wide] = [3, { layerCount: 1, kvHeadCount: 2, headSize: 16 }]
+    const codes = (count: number, zero: number) =>
+      Array.from({ length: count }, (_, i) => ((i * 37) % 251) - 125 + zero)
+    const run = (batch: number): Record<string, Tensor> => {
+      const dims = [2, batch, tokens, 16]
+      const rows = 2 * batch * tokens
+      const scales = { data: Float32Array.from({ length: rows }, (_, row) => 2 ** (row - 4)), dims: dims.slice(0, 3) }
+      return {
+        'present_key.0': { data: Uint8Array.from(codes(rows * 16, 128)), dims },
+        'present_key_scale.0': scales,
+        'present_value.0': { data: Int8Array.from(codes(rows * 16, 0)), dims },
+        'present_value_scale.0': scales,
+      }
+    }
+    const rounding = new HostKv(wide, 'int8')
+    const prompt = rounding.cacheFrom(rounding.nothing, 0, 5)
+    prompt.append(run(1), tokens, 2)
+    const feeds = prompt.asPrefix().feeds
+    for (const head of [0, 1]) {
+      const [from, to] = [head * tokens * 16, head * 5 * 16]
+      const scales = Array.from({ length: 2 }, (_, token) => 2 ** (head * tokens + token - 4))
+      for (const [kind, zero] of [['key', 128] as const, ['value', 0] as const]) {
+        const expected = codes(2 * tokens * 16, zero).slice(from, from + 2 * 16)
+        expect([...feeds[`prefix_${kind}.0`]!.data.slice(to, to + 2 * 16)].map(Number)).toEqual(expected)
+        expect([...feeds[`prefix_${kind}_scale.0`]!.data.slice(head * 5, head * 5 + 2)]).toEqual(scales)
+      }
+    }
+
+    const abreast = rounding.cache(2)
+    abreast.append(run(2), tokens)
+    const past = abreast.feeds()
+    const capacity = abreast.capacity
+    for (const kind of ['key', 'value']) {
+      const found = past[`past_${kind}.0`]!.data as Float32Array
+      for (let row = 0; row < 4; row++) {
+        const expected = codes(4 * tokens * 16, 0).slice(row * tokens * 16, (row + 1) * tokens * 16)
+        const floats = expected.map((code, i) => code * 2 ** (row * tokens + Math.floor(i / 16) - 4))
+        expect([...found.slice(row * capacity * 16, row * capacity * 16 + tokens * 16)]).toEqual(floats)
+      }
+    }
+  })
+
   it('has one place, to be masked, where there is no token', () => {
     expect(kv.nothing.length).toBe(0)
     expect(kv.nothing.feeds['prefix_key.1']!.dims).toEqual([3, 1, 1, 2])
