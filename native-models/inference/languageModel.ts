@@ -11,8 +11,8 @@ const MASKED = -1e9
 /** Runs of more rows than this go through the graph made for prompts, where there is one: few rows are no faster there (README). */
 const PREFILL_FROM_ROWS = 12
 
-/** Rows of a prompt that go through the decoder in one run: a cancel waits for one of them at most. */
-export const PROMPT_ROWS = 128
+/** Rows of a prompt that go through the decoder in one run, at most: a cancel waits for one of them (README, Decoding). */
+export const PROMPT_ROWS = 208
 
 export interface ForwardInput {
   /** [B, T, H] */
@@ -114,7 +114,7 @@ export class LanguageModel {
   }
 
   /**
-   * Reads a prompt that goes on after what the cache of one sequence holds, in runs of `PROMPT_ROWS`.
+   * Reads a prompt that goes on after what the cache of one sequence holds, in runs of one length, `PROMPT_ROWS` at most.
    * @param options.between called before each run with the rows that are done; what it throws ends the reading
    */
   async read(
@@ -123,9 +123,11 @@ export class LanguageModel {
     { exact = false, between = async () => {} }: { exact?: boolean; between?: (rows: number) => Promise<void> } = {},
   ): Promise<void> {
     const { hiddenSize } = this.config
-    for (let row = 0; row < embeds.length / hiddenSize; row += PROMPT_ROWS) {
+    const rows = embeds.length / hiddenSize
+    const step = Math.ceil(rows / Math.ceil(rows / PROMPT_ROWS))
+    for (let row = 0; row < rows; row += step) {
       await between(row)
-      const part = embeds.subarray(row * hiddenSize, (row + PROMPT_ROWS) * hiddenSize)
+      const part = embeds.subarray(row * hiddenSize, (row + step) * hiddenSize)
       const { outputs } = await this.forward({ embeds: part, batch: 1, ...this.before(cache), exact })
       cache.append(outputs, part.length / hiddenSize)
     }
