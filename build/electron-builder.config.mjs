@@ -3,7 +3,7 @@
  * another one are not installed here). There is no updater: nothing leaves the machine, and nothing comes to it unasked.
  */
 
-/** Native code, and what it or a child process reads as a plain file: images, checkpoints, model folders. */
+/** Native code, and what it, a child process or a thread reads as a plain file: images, checkpoints, model folders, code. */
 const asarUnpack = [
   'node_modules/better-sqlite3/**',
   'node_modules/onnxruntime-node/**',
@@ -11,6 +11,7 @@ const asarUnpack = [
   'node_modules/sharp/**',
   'node_modules/@img/**',
   'native-models/demo/**',
+  'out/electron/conversionThread.mjs',
 ]
 
 /** Bundled into out/ already, or the Node that a clone runs on. */

@@ -39,7 +39,7 @@ export default defineConfig({
   environments: {
     main: bundle('electron/main.ts', 'main.js', 'es'),
     engine: bundle('electron/engine/engineProcess.ts', 'engineProcess.js', 'es'),
-    conversion: bundle('native-models/builders/conversionThread.ts', 'conversionThread.js', 'es'),
+    conversion: bundle('native-models/builders/conversionThread.ts', 'conversionThread.mjs', 'es'),
     preload: bundle('electron/preload.ts', 'preload.cjs', 'cjs'),
   },
   builder: {

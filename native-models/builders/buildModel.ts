@@ -24,7 +24,7 @@ export interface ConvertOptions {
   prefill?: boolean
   /** Called with the graph in work and the share of all bytes written, 0..1. */
   onProgress?: (progress: ConvertProgress) => void
-  /** threads that make weights; by default one for each processor, none for a small model */
+  /** threads that make weights; by default two for each processor, none for a small model */
   threads?: number
   signal?: AbortSignal
 }

@@ -7,8 +7,11 @@ import type { Frontiers } from './frontiers.ts'
 import type { Written } from './tensorOutput.ts'
 import type { Task } from './writeTensors.ts'
 
-/** Beside this file, as source or built. */
-const ENTRY = new URL(`./conversionThread.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
+/** Beside this file: as source, or built and kept out of the application's archive. */
+const ENTRY = new URL(
+  import.meta.url.endsWith('.ts') ? './conversionThread.ts' : './conversionThread.mjs',
+  import.meta.url.replace('/app.asar/', '/app.asar.unpacked/'),
+)
 /** A thread has the next task at hand while it works on one. */
 const TASKS_AHEAD = 2
 const HASH_THREADS = 2
@@ -101,7 +104,7 @@ export class ConversionThreads {
   }
 
   #start(role: ThreadRole, listen: (answer: ThreadAnswer) => void): Worker {
-    const worker = new Worker(ENTRY, { workerData: role })
+    const worker = new Worker(ENTRY, { workerData: role, execArgv: [] })
     this.#workers.push(worker)
     worker.on('error', this.#fail)
     worker.on('message', (answer: ThreadAnswer) => {

@@ -88,10 +88,11 @@ export class BlockRounder implements RowRounder {
   }
 }
 
-/** Rows are transposed so many at a time: as many bytes are written side by side. */
-const TILE_ROWS = 64
 /** What the kernel transposes at once. */
 const SIDE = 16
+/** Rows are transposed together up to so many, which then lie side by side, or to so many bytes. */
+const TILE_ROWS = 256
+const TILE_BYTES = 4 << 20
 
 /** Rounds rows to int8 with a scale a row, and lays them down as they are or transposed. Holds all codes in memory. */
 export class Int8Rounder implements RowRounder {
@@ -102,6 +103,7 @@ export class Int8Rounder implements RowRounder {
   /** int32 [width]: where each column goes */
   readonly #places: number
   readonly #tile: number
+  readonly #tileRows: number
   readonly #codes: number
   readonly #scales: number
   /** rows in the tile, and before it */
@@ -120,7 +122,8 @@ export class Int8Rounder implements RowRounder {
     this.#outputs = outputs
     this.#transposed = layout !== 'rows'
     this.#places = kernel.take(width * Int32Array.BYTES_PER_ELEMENT)
-    this.#tile = kernel.take(TILE_ROWS * stride)
+    this.#tileRows = Math.min(TILE_ROWS, SIDE * Math.max(1, Math.floor(TILE_BYTES / stride / SIDE)))
+    this.#tile = kernel.take(this.#tileRows * stride)
     this.#codes = kernel.take(rows * width)
     this.#scales = kernel.take(rows * FLOAT_BYTES)
     const order = (layout !== 'rows' && layout.order) || Int32Array.from({ length: width }, (_, column) => column)
@@ -130,7 +133,7 @@ export class Int8Rounder implements RowRounder {
   take(at: number, count: number): void {
     const { stride } = this.#matrix
     for (let done = 0; done < count; ) {
-      const rows = Math.min(count - done, TILE_ROWS - this.#filled)
+      const rows = Math.min(count - done, this.#tileRows - this.#filled)
       const bad = this.#kernel.run.roundRows(
         at + done * stride * FLOAT_BYTES,
         this.#tile + this.#filled * stride,
@@ -141,7 +144,7 @@ export class Int8Rounder implements RowRounder {
       if (bad) throw new RangeError('a weight is not a finite number')
       done += rows
       this.#filled += rows
-      if (this.#filled === TILE_ROWS) this.#place()
+      if (this.#filled === this.#tileRows) this.#place()
     }
   }
 
@@ -163,7 +166,7 @@ export class Int8Rounder implements RowRounder {
   #placeRows(): void {
     const { width, stride, rows } = this.#matrix
     const codes = this.#kernel.bytes(this.#codes, rows * width)
-    const tile = this.#kernel.bytes(this.#tile, TILE_ROWS * stride)
+    const tile = this.#kernel.bytes(this.#tile, this.#tileRows * stride)
     for (let i = 0; i < this.#filled; i++) {
       codes.set(tile.subarray(i * stride, i * stride + width), (this.#row + i) * width)
     }
@@ -174,11 +177,11 @@ export class Int8Rounder implements RowRounder {
     const { width, stride, rows } = this.#matrix
     const wholeRows = this.#filled - (this.#filled % SIDE)
     const wholeColumns = width - (width % SIDE)
-    for (let i = 0; i < wholeRows && wholeColumns > 0; i += SIDE) {
-      const to = this.#codes + this.#row + i
-      this.#kernel.run.transpose(this.#tile + i * stride, stride, wholeColumns, this.#places, to, rows)
+    if (wholeRows > 0 && wholeColumns > 0) {
+      const to = this.#codes + this.#row
+      this.#kernel.run.transpose(this.#tile, stride, wholeRows, wholeColumns, this.#places, to, rows)
     }
-    const tile = this.#kernel.bytes(this.#tile, TILE_ROWS * stride)
+    const tile = this.#kernel.bytes(this.#tile, this.#tileRows * stride)
     const codes = this.#kernel.bytes(this.#codes, rows * width)
     const places = this.#kernel.words(this.#places, width)
     for (let i = 0; i < this.#filled; i++) {

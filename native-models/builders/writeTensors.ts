@@ -9,7 +9,7 @@ import { TensorMaker, type TensorWork } from './makeTensor.ts'
 import type { Written } from './tensorOutput.ts'
 
 export interface WriteOptions {
-  /** threads that make tensors; by default one for each processor, none for little */
+  /** threads that make tensors; by default two for each processor, none for little */
   threads?: number | undefined
   /** what an earlier writing of the same tensors told: made anew only where that is not so */
   earlier?: ReadonlyMap<string, readonly Written[]>
@@ -30,6 +30,8 @@ export interface Task {
 
 /** Each holds a matrix of codes, up to 90 MB of the release's language model. */
 const MOST_THREADS = 8
+/** One waits for the disk while another works. */
+const THREADS_PER_PROCESSOR = 2
 /** Starting threads takes longer than writing less. */
 const THREADS_FROM_BYTES = 64 << 20
 
@@ -61,7 +63,8 @@ export async function writeTensors(
     onTensor(id, bytes, written)
   }
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0)
-  const { threads: count = total < THREADS_FROM_BYTES ? 0 : Math.min(MOST_THREADS, availableParallelism()) } = options
+  const most = Math.min(MOST_THREADS, THREADS_PER_PROCESSOR * availableParallelism())
+  const count = options.threads ?? (total < THREADS_FROM_BYTES ? 0 : most)
   if (count === 0) {
     await makeHere(folder, tasks, { done, onBytes })
     return Promise.all(files.map(async ({ location: path }) => ({ path, ...(await hashFile(join(folder, path))) })))

@@ -62,27 +62,39 @@ const interleave = (from: string, to: string) =>
     return `(local.set $${to}${i} (i8x16.shuffle ${half(i & 1 ? 8 : 0)} ${pair}))`
   }).join('\n')
 
-/** Sixteen rows of bytes as sixteen bytes of each column, for as many columns as rows are wide. */
+/**
+ * Rows of bytes as bytes of each column, sixteen columns at a time, so that each row of the target is gone to but once: they
+ * lie on as many pages.
+ */
 export const TRANSPOSE = `
 (func (export "transpose")
   (param $from i32)     ;; the first row
   (param $stride i32)   ;; from row to row
-  (param $columns i32)  ;; a multiple of 16
+  (param $rows i32) (param $columns i32)  ;; multiples of 16
   (param $places i32)   ;; int32 for each column: which of the target's rows it becomes
-  (param $to i32)       ;; where the first of the sixteen bytes of target row 0 goes
+  (param $to i32)       ;; where the first row's bytes go in target row 0
   (param $rowBytes i32) ;; of a target row
-  (local $end i32)
+  (local $end i32) (local $at i32) (local $row i32) (local $out i32)
   ${SIXTEEN.map((i) => `(local $a${i} v128) (local $b${i} v128)`).join(' ')}
   (local.set $end (i32.add (local.get $from) (local.get $columns)))
-  (loop $tile
-    ${SIXTEEN.map((i) => `(local.set $a${i} (v128.load (i32.add (local.get $from) (i32.mul (local.get $stride) (i32.const ${i})))))`).join('\n')}
-    ${interleave('a', 'b')}
-    ${interleave('b', 'a')}
-    ${interleave('a', 'b')}
-    ${interleave('b', 'a')}
-    ${SIXTEEN.map(
-      (i) => `(v128.store (i32.add (local.get $to) (i32.mul (local.get $rowBytes)
-      (i32.load (i32.add (local.get $places) (i32.const ${4 * i}))))) (local.get $a${i}))`,
-    ).join('\n')}
+  (loop $column
+    (local.set $at (local.get $from))
+    (local.set $out (local.get $to))
+    (local.set $row (local.get $rows))
+    (loop $square
+      ${SIXTEEN.map(
+        (i) => `(local.set $a${i} (v128.load (local.get $at)))
+      (local.set $at (i32.add (local.get $at) (local.get $stride)))`,
+      ).join('\n')}
+      ${interleave('a', 'b')}
+      ${interleave('b', 'a')}
+      ${interleave('a', 'b')}
+      ${interleave('b', 'a')}
+      ${SIXTEEN.map(
+        (i) => `(v128.store (i32.add (local.get $out) (i32.mul (local.get $rowBytes)
+        (i32.load (i32.add (local.get $places) (i32.const ${4 * i}))))) (local.get $a${i}))`,
+      ).join('\n')}
+      (local.set $out (i32.add (local.get $out) (i32.const 16)))
+      (br_if $square (local.tee $row (i32.sub (local.get $row) (i32.const 16)))))
     (local.set $places (i32.add (local.get $places) (i32.const 64)))
-    (br_if $tile (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 16))) (local.get $end)))))`
+    (br_if $column (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 16))) (local.get $end)))))`

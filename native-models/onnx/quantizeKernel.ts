@@ -10,26 +10,73 @@ const laneExtreme = (which: 'min' | 'max', vector: string) =>
     .map((lane) => `(f32x4.extract_lane ${lane} (local.get ${vector}))`)
     .reduce((extreme, lane) => `(f32.${which} ${extreme} ${lane})`)
 
-const loadFour = (offset = 0) => `(local.set $v (v128.load (i32.add (local.get $at) (i32.const ${offset}))))`
+const scaled = (factor: string) => `(f32x4.mul (local.get $v) (local.get ${factor}))`
+const notAbove = (codes: string) => `(f32x4.pmin (local.get $highs) ${codes})`
+const notBelow = (codes: string) => `(f32x4.pmax (local.get $lows) ${codes})`
 
-/** Rounds the four values $v by factor `i` to $q, and takes them into its sums. */
-const roundFour = (i = 0) => `
-  (local.set $q (f32x4.pmin (local.get $highs) (f32x4.pmax (local.get $lows)
-    (f32x4.nearest (f32x4.mul (local.get $v) (local.get $factor${i}))))))
-  (local.set $products${i} (f32x4.add (local.get $products${i}) (f32x4.mul (local.get $q) (local.get $v))))
-  (local.set $squares${i} (f32x4.add (local.get $squares${i}) (f32x4.mul (local.get $q) (local.get $q))))`
-
-const clearSums = (i = 0) => `
-  (local.set $products${i} (f32x4.splat (f32.const 0)))
-  (local.set $squares${i} (local.get $products${i}))`
-
-/** Ranges that are tried at once: sums of one would wait for each other. */
-const RANGES = [0, 1, 2]
-const forRanges = (text: (i: number) => string) => RANGES.map(text).join('\n')
+/** What keeps the codes of a range within their bits: its largest value is the smallest code, or -(low + 1), or out of them. */
+const RANGES = [
+  { above: 1, clamp: (codes: string) => codes },
+  { above: 0, clamp: notAbove },
+  { above: -1, clamp: (codes: string) => notAbove(notBelow(codes)) },
+]
+type Range = (typeof RANGES)[number]
 
 /**
- * Rounding to blocks (see quantize.ts), four values at a time: plain JavaScript takes ten times as long, minutes for seven
- * billion weights. WebAssembly text, because a function of one loop needs no compiler and runs on every processor.
+ * Rounds all values of the block over some ranges at once, since sums of one would wait for each other, and takes the one
+ * whose codes hold most of the sum of squares, with the scale that fits them best.
+ */
+const tryRanges = (ranges: readonly Range[]) => {
+  const each = (text: (i: number, range: Range) => string) => ranges.map((range, i) => text(i, range)).join('\n')
+  return `
+      ${each(
+        (i, { above }) => `
+      (local.set $inverse${i} (f32.div (f32.add (local.get $low) (f32.const ${above})) (local.get $peak)))
+      (local.set $factor${i} (f32x4.splat (local.get $inverse${i})))
+      (local.set $products${i} (f32x4.splat (f32.const 0)))
+      (local.set $squares${i} (local.get $products${i}))`,
+      )}
+      (local.set $at (local.get $values))
+      (loop $sum
+        (local.set $v (v128.load (local.get $at)))
+        ${each(
+          (i, { clamp }) => `
+        (local.set $q ${clamp(`(f32x4.nearest ${scaled(`$factor${i}`)})`)})
+        (local.set $products${i} (f32x4.add (local.get $products${i}) (f32x4.mul (local.get $q) (local.get $v))))
+        (local.set $squares${i} (f32x4.add (local.get $squares${i}) (f32x4.mul (local.get $q) (local.get $q))))`,
+        )}
+        (br_if $sum (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 16))) (local.get $end))))
+      (local.set $share (f32.const -1))
+      ${each(
+        (i) => `
+      (local.set $product ${laneSum(`$products${i}`)})
+      (local.set $square ${laneSum(`$squares${i}`)})
+      ;; NaN, which the range passed over, is no finite distance from itself
+      (if (f32.ne (f32.const 0) (f32.sub (local.get $product) (local.get $product))) (then (return (i32.const 1))))
+      (local.set $most (f32.mul (local.get $product) (f32.div (local.get $product) (local.get $square))))
+      (if (f32.gt (local.get $most) (local.get $share)) (then
+        (local.set $share (local.get $most))
+        (local.set $scale (f32.div (local.get $product) (local.get $square)))
+        (local.set $best (local.get $factor${i}))))`,
+      )}`
+}
+
+const SMALLEST_PEAK = 1e-36
+
+/** Added to a number of a few bits, it leaves it rounded, and 128 or 8 more, in the lowest byte. */
+const ROUNDING = 1.5 * 2 ** 23
+
+/** Four values as codes, a byte in each lane. */
+const codesAt = (offset: number) => `
+        (local.set $v (v128.load (i32.add (local.get $at) (i32.const ${offset}))))
+        (local.set $c${offset / 16} (f32x4.add (local.get $rounding) ${notAbove(notBelow(scaled('$best')))}))`
+
+/** The lowest byte of each lane of two vectors. */
+const LOW_BYTES = '0 4 8 12 16 20 24 28'
+
+/**
+ * Rounding to blocks (see quantize.ts), four values at a time: plain JavaScript takes twenty times as long. WebAssembly text,
+ * because a function of one loop needs no compiler and runs on every processor.
  */
 export const QUANTIZE = `
 (func (export "quantize")
@@ -39,74 +86,52 @@ export const QUANTIZE = `
   (param $blocks i32)
   (param $valueBytes i32) (param $codeBytes i32)  ;; of a block; 64 or a multiple, and 8
   (param $low f32)     ;; smallest code, -2^(bits-1)
-  (param $try i32)     ;; 1: the best of the ranges low + 1, low, low - 1; 0 takes low without a trial
+  (param $try i32)     ;; 1: the best of the ranges low + 1, low, low - 1; 0 takes low
   (result i32)         ;; 1: a value is not finite
   (local $at i32) (local $end i32) (local $to i32)
-  (local $min f32) (local $max f32) (local $peak f32) (local $best f32) (local $share f32) (local $most f32)
-  ${forRanges((i) => `(local $inverse${i} f32) (local $factor${i} v128) (local $products${i} v128) (local $squares${i} v128)`)}
-  (local $v v128) (local $q v128) (local $lows v128) (local $highs v128)
+  (local $min f32) (local $max f32) (local $peak f32) (local $scale f32)
+  (local $share f32) (local $most f32) (local $product f32) (local $square f32)
+  ${RANGES.map((_, i) => `(local $inverse${i} f32) (local $factor${i} v128) (local $products${i} v128) (local $squares${i} v128)`).join('\n')}
+  (local $v v128) (local $q v128) (local $lows v128) (local $highs v128) (local $best v128) (local $rounding v128)
   (local $c0 v128) (local $c1 v128) (local $c2 v128) (local $c3 v128)
   (local.set $lows (f32x4.splat (local.get $low)))
   (local.set $highs (f32x4.splat (f32.sub (f32.neg (local.get $low)) (f32.const 1))))
+  (local.set $rounding (f32x4.splat (f32.sub (f32.const ${ROUNDING}) (local.get $low))))
   (loop $block
     (local.set $end (i32.add (local.get $values) (local.get $valueBytes)))
 
-    ;; the value furthest from zero, with its sign; NaN is passed over here, and found in the sums
+    ;; the value furthest from zero, with its sign
     (local.set $at (local.get $values))
     (local.set $c0 (v128.load (local.get $at)))
     (local.set $c1 (local.get $c0))
     (loop $range
-      ${loadFour()}
+      (local.set $v (v128.load (local.get $at)))
       (local.set $c0 (f32x4.pmin (local.get $c0) (local.get $v)))
       (local.set $c1 (f32x4.pmax (local.get $c1) (local.get $v)))
       (br_if $range (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 16))) (local.get $end))))
     (local.set $min ${laneExtreme('min', '$c0')})
     (local.set $max ${laneExtreme('max', '$c1')})
-    ;; infinity and NaN are no finite distance from themselves
     (if (f32.ne (f32.const 0) (f32.sub (local.get $min) (local.get $min))) (then (return (i32.const 1))))
     (if (f32.ne (f32.const 0) (f32.sub (local.get $max) (local.get $max))) (then (return (i32.const 1))))
     (local.set $peak (select
       (local.get $max) (local.get $min) (f32.gt (local.get $max) (f32.neg (local.get $min)))))
+    ;; of zeros, and of what no factor would reach, all codes are 0
+    (if (f32.gt (f32.const ${SMALLEST_PEAK}) (f32.max (local.get $max) (f32.neg (local.get $min)))) (then
+      (local.set $peak (f32.const 1))))
 
-    (local.set $best (f32.const 0))
-    (if (f32.ne (local.get $peak) (f32.const 0)) (then
-      (local.set $best (f32.div (local.get $low) (local.get $peak)))
-      (local.set $share (f32.const -1))
-      (if (local.get $try) (then
-        ${forRanges(
-          (i) => `
-        (local.set $inverse${i} (f32.div (f32.add (local.get $low) (f32.const ${1 - i})) (local.get $peak)))
-        (local.set $factor${i} (f32x4.splat (local.get $inverse${i})))
-        ${clearSums(i)}`,
-        )}
-        (local.set $at (local.get $values))
-        (loop $sum
-          ${loadFour()}
-          ${forRanges(roundFour)}
-          (br_if $sum (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 16))) (local.get $end))))
-        ;; of the sum of squares, what the codes hold with the scale that fits them best
-        ${forRanges(
-          (i) => `
-        (local.set $most ${laneSum(`$products${i}`)})
-        (local.set $most (f32.mul (local.get $most) (f32.div (local.get $most) ${laneSum(`$squares${i}`)})))
-        (if (f32.gt (local.get $most) (local.get $share)) (then
-          (local.set $share (local.get $most))
-          (local.set $best (local.get $inverse${i}))))`,
-        )}))))
+    (local.set $scale (f32.const 0))
+    (local.set $best (f32x4.splat (f32.const 0)))
+    (if (local.get $try) (then ${tryRanges(RANGES)}))
+    (if (i32.lt_u (local.get $try) (i32.const 1)) (then ${tryRanges(RANGES.slice(1, 2))}))
+    (f32.store (local.get $scales) (local.get $scale))
 
-    (local.set $factor0 (f32x4.splat (local.get $best)))
-    ${clearSums()}
     (local.set $at (local.get $values))
     (local.set $to (local.get $codes))
     (loop $write
-      ${[0, 1, 2, 3]
-        .map(
-          (i) => `${loadFour(16 * i)} ${roundFour()} (local.set $c${i} (f32x4.sub (local.get $q) (local.get $lows)))`,
-        )
-        .join('\n')}
-      (local.set $q (i8x16.narrow_i16x8_u
-        (i16x8.narrow_i32x4_s (i32x4.trunc_sat_f32x4_s (local.get $c0)) (i32x4.trunc_sat_f32x4_s (local.get $c1)))
-        (i16x8.narrow_i32x4_s (i32x4.trunc_sat_f32x4_s (local.get $c2)) (i32x4.trunc_sat_f32x4_s (local.get $c3)))))
+      ${[0, 16, 32, 48].map(codesAt).join('')}
+      (local.set $q (i8x16.shuffle 0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23
+        (i8x16.shuffle ${LOW_BYTES} ${LOW_BYTES} (local.get $c0) (local.get $c1))
+        (i8x16.shuffle ${LOW_BYTES} ${LOW_BYTES} (local.get $c2) (local.get $c3))))
       (if (f32.ne (local.get $low) (f32.const -8)) (then
         (v128.store (local.get $to) (local.get $q))
         (local.set $to (i32.add (local.get $to) (i32.const 16)))))
@@ -116,11 +141,6 @@ export const QUANTIZE = `
         (v128.store64_lane 0 (local.get $to) (i8x16.narrow_i16x8_u (local.get $q) (local.get $q)))
         (local.set $to (i32.add (local.get $to) (i32.const 8)))))
       (br_if $write (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 64))) (local.get $end))))
-    (local.set $share ${laneSum('$products0')})
-    (if (f32.ne (f32.const 0) (f32.sub (local.get $share) (local.get $share))) (then (return (i32.const 1))))
-    (local.set $most ${laneSum('$squares0')})
-    (f32.store (local.get $scales) (select
-      (f32.div (local.get $share) (local.get $most)) (f32.const 0) (f32.ne (local.get $most) (f32.const 0))))
 
     (local.set $values (local.get $end))
     (local.set $codes (i32.add (local.get $codes) (local.get $codeBytes)))

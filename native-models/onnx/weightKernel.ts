@@ -25,7 +25,15 @@ interface Functions {
     tryRanges: 0 | 1,
   ): number
   roundRows(values: number, codes: number, scales: number, rows: number, valueBytes: number): number
-  transpose(from: number, stride: number, columns: number, places: number, to: number, rowBytes: number): void
+  transpose(
+    from: number,
+    stride: number,
+    rows: number,
+    columns: number,
+    places: number,
+    to: number,
+    rowBytes: number,
+  ): void
 }
 
 const PAGE = 1 << 16

@@ -90,7 +90,7 @@ afterAll(() => {
 
 describe('the built program', () => {
   it('consists of four files', () => {
-    const files = ['main.js', 'preload.cjs', 'engineProcess.js', 'conversionThread.js']
+    const files = ['main.js', 'preload.cjs', 'engineProcess.js', 'conversionThread.mjs']
     for (const file of files) expect(existsSync(join(clone, 'out/electron', file)), file).toBe(true)
     for (const file of files) {
       const text = readFileSync(join(clone, 'out/electron', file), 'utf8')

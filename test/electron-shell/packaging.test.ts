@@ -107,7 +107,7 @@ describe('a package', () => {
     expect(
       new Set(files.filter((file) => file.startsWith('/native-models/')).map((file) => file.split('/')[2])),
     ).toEqual(new Set(['demo']))
-    for (const name of ['main.js', 'preload.cjs', 'engineProcess.js', 'conversionThread.js'])
+    for (const name of ['main.js', 'preload.cjs', 'engineProcess.js', 'conversionThread.mjs'])
       expect(files).toContain(`/out/electron/${name}`)
     expect(files).toContain('/out/renderer/index.html')
     expect(
@@ -121,6 +121,7 @@ describe('a package', () => {
     expect(readdirSync(`${archive}.unpacked/node_modules/better-sqlite3/prebuilds`)).toEqual(['linux-x64.node'])
     expect(unpacked('node_modules/@img/sharp-linux-x64')).toBe(true)
     expect(unpacked('native-models/demo')).toBe(true)
+    expect(unpacked('out/electron/conversionThread.mjs')).toBe(true)
     if ((await fusesVersion()) >= 2) expect(fuseStates(join(out, 'gromatic'), 9)).toBe(FUSED)
   }, 600_000)
 })
