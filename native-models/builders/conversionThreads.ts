@@ -59,9 +59,9 @@ export class ConversionThreads {
         if (!task) return
         open.set(task.id, task)
         const { id, earlier } = task
-        const { source, forms } = task.work
+        const { source, products } = task.work
         const { shape, stored = [] } = source
-        worker.postMessage({ id, earlier, work: { source: { shape, stored }, forms } } satisfies ThreadTask)
+        worker.postMessage({ id, earlier, work: { source: { shape, stored }, products } } satisfies ThreadTask)
       }
       for (let i = 0; i < Math.min(count, tasks.length); i++) {
         const worker = this.#start({ kind: 'make', folder: this.#folder }, (answer) => {

@@ -6,11 +6,20 @@ import { WeightKernel } from '../onnx/weightKernel.ts'
 import { BlockRounder, Int8Rounder, type Matrix, type RowRounder } from './roundRows.ts'
 import { holds, outputTo, type TensorOutput, type Written } from './tensorOutput.ts'
 
-/** Forms that are made of one weight while it is at hand. One that lies in a file needs no parts. */
+/** What is made of one weight while it is at hand. One that lies in a file needs no parts. */
 export interface TensorWork {
   source: Omit<FloatSource, 'parts'> & Partial<Pick<FloatSource, 'parts'>>
-  forms: readonly Form[]
+  products: readonly Product[]
 }
+
+/** A form of a weight, or of some of the tensors that are stacked in it: of so many rows from one on. */
+export interface Product {
+  form: Form
+  from: number
+  rows: number
+}
+
+export const placesOfWork = ({ products }: TensorWork): Place[] => products.flatMap(({ form }) => placesOf(form))
 
 /** Values that are worked on at a time: stored, as floats and as codes they fit in a processor's own cache. */
 const BATCH_VALUES = 1 << 16
@@ -36,36 +45,41 @@ export class TensorMaker {
   }
 
   /**
-   * @returns what was written to each place, in the order of forms and their places
+   * @returns what was written to each place, in the order of the products
    * @throws RangeError when a weight is not finite where it is rounded, CHECKPOINT_TRUNCATED
    */
-  async make({ source, forms }: TensorWork): Promise<Written[]> {
+  async make(work: TensorWork): Promise<Written[]> {
+    const { source, products } = work
     this.#kernel.clear()
     const outputs = new Map<Place, TensorOutput>()
-    for (const place of forms.flatMap(placesOf)) outputs.set(place, outputTo(place, this.#dataFile, this.#onBytes))
-    const matrix = matrixOf(source.shape, forms)
-    const rounders: RowRounder[] = []
-    for (const form of forms) {
+    for (const place of placesOfWork(work)) outputs.set(place, outputTo(place, this.#dataFile, this.#onBytes))
+    const size = sizeOf(work)
+    const rounders: Rounding[] = []
+    for (const { form, from, rows } of products) {
       if (form.kind === 'bytes') outputs.get(form.to)!.write(form.bytes)
       else if (form.kind === 'floats' || form.kind === 'halves') {
-        const copies = source.stored ? this.#storedCopies(source, form.kind) : copiesOf(source.parts!(), form.kind)
+        const { stored, parts, shape } = source
+        const copies = stored
+          ? this.#storedCopies(rowsOf(stored, from, rows), widthOf(shape), form.kind)
+          : copiesOf(parts!(), form.kind)
         for await (const bytes of copies) outputs.get(form.to)!.write(bytes)
       } else {
+        const matrix = { ...size, rows }
         const to = { codes: outputs.get(form.codes)!, scales: outputs.get(form.scales)! }
         const rounder =
           form.kind === 'blocks'
             ? new BlockRounder(this.#kernel, matrix, form.format, to)
             : new Int8Rounder(this.#kernel, matrix, form.layout, to)
-        rounders.push(rounder)
+        rounders.push({ rounder, from, rows })
       }
     }
-    if (rounders.length > 0) await this.#round(source, matrix, rounders)
+    if (rounders.length > 0) await this.#round(source, size, rounders)
     return [...outputs.values()].map((output) => output.end())
   }
 
   /** Whether the places hold what was written to them earlier. */
-  holds({ forms }: TensorWork, written: readonly Written[]): boolean {
-    return forms.flatMap(placesOf).every((place, i) => holds(place, written[i], this.#dataFile))
+  holds(work: TensorWork, written: readonly Written[]): boolean {
+    return placesOfWork(work).every((place, i) => holds(place, written[i], this.#dataFile))
   }
 
   close(): void {
@@ -73,13 +87,15 @@ export class TensorMaker {
     this.#files.clear()
   }
 
-  /** Passes all rows to all rounders, some at a time. */
-  async #round(source: TensorWork['source'], matrix: Matrix, rounders: readonly RowRounder[]): Promise<void> {
-    const { width, stride } = matrix
+  /** Passes all rows to the rounders that want them, some at a time. */
+  async #round(source: TensorWork['source'], { width, stride }: RowSize, rounders: readonly Rounding[]): Promise<void> {
     const batch = Math.max(1, Math.floor(BATCH_VALUES / stride))
     const values = this.#kernel.take(batch * stride * FLOAT_BYTES)
+    let done = 0
     const take = (count: number) => {
-      for (const rounder of rounders) rounder.take(values, count)
+      for (const { rounder, from, rows } of rounders)
+        if (done >= from && done < from + rows) rounder.take(values, count)
+      done += count
     }
     if (source.stored) {
       const input = this.#kernel.take(batch * width * FLOAT_BYTES)
@@ -112,15 +128,14 @@ export class TensorMaker {
         }
       }
     }
-    for (const rounder of rounders) rounder.end()
+    for (const { rounder } of rounders) rounder.end()
   }
 
   /** All stored values as bytes of floats or half floats, in the kernels' memory. */
-  *#storedCopies({ stored, shape }: TensorWork['source'], kind: 'floats' | 'halves'): Generator<Uint8Array> {
-    const width = widthOf(shape)
+  *#storedCopies(stored: readonly StoredRows[], width: number, kind: 'floats' | 'halves'): Generator<Uint8Array> {
     const input = this.#kernel.take(BATCH_VALUES * FLOAT_BYTES)
     const values = this.#kernel.take(BATCH_VALUES * FLOAT_BYTES)
-    for (const rows of stored!) {
+    for (const rows of stored) {
       for (let done = 0; done < rows.rows * width; done += BATCH_VALUES) {
         const count = Math.min(BATCH_VALUES, rows.rows * width - done)
         this.#read(rows, done, count, input)
@@ -167,10 +182,27 @@ export class TensorMaker {
 
 const widthOf = (shape: readonly number[]) => shape.slice(1).reduce((product, extent) => product * extent, 1)
 
-function matrixOf(shape: readonly number[], forms: readonly Form[]): Matrix {
-  const width = widthOf(shape)
-  const unit = Math.max(ROW_UNIT, ...forms.map((form) => (form.kind === 'blocks' ? form.format.blockSize : 0)))
-  return { rows: shape[0] ?? 1, width, stride: Math.ceil(width / unit) * unit }
+type RowSize = Omit<Matrix, 'rows'>
+
+/** A rounder of some rows, which are whole tensors. */
+interface Rounding extends Omit<Product, 'form'> {
+  rounder: RowRounder
+}
+
+/** Whole tensors of a stack: those of so many rows from one on. */
+function rowsOf(stored: readonly StoredRows[], from: number, rows: number): StoredRows[] {
+  let row = 0
+  return stored.filter((tensor) => {
+    const start = row
+    row += tensor.rows
+    return start >= from && start < from + rows
+  })
+}
+
+function sizeOf({ source, products }: TensorWork): RowSize {
+  const width = widthOf(source.shape)
+  const unit = Math.max(ROW_UNIT, ...products.map(({ form }) => (form.kind === 'blocks' ? form.format.blockSize : 0)))
+  return { width, stride: Math.ceil(width / unit) * unit }
 }
 
 async function* copiesOf(parts: ReturnType<FloatSource['parts']>, kind: 'floats' | 'halves') {

@@ -2,10 +2,10 @@ import { open } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { type EngineFile, hashFile } from '../checkpoint/manifest.ts'
-import { type ExternalData, type FloatSource, placesOf } from '../onnx/externalData.ts'
+import type { ExternalData, FloatSource } from '../onnx/externalData.ts'
 import { ConversionThreads } from './conversionThreads.ts'
 import { Frontiers } from './frontiers.ts'
-import { TensorMaker, type TensorWork } from './makeTensor.ts'
+import { type Product, placesOfWork, TensorMaker, type TensorWork } from './makeTensor.ts'
 import type { Written } from './tensorOutput.ts'
 
 export interface WriteOptions {
@@ -53,7 +53,7 @@ export async function writeTensors(
   const frontiers = new Frontiers(files)
   const done = ({ id, work }: Task, written: readonly Written[]) => {
     let bytes = 0
-    for (const [i, place] of work.forms.flatMap(placesOf).entries()) {
+    for (const [i, place] of placesOfWork(work).entries()) {
       if ('inline' in place) place.inline.set(Buffer.from(String(written[i]), 'base64'))
       else {
         bytes += place.length
@@ -120,20 +120,42 @@ async function makeHere(
   }
 }
 
-/** In the order of the files; what is made of the same weight, in any of them, is one task. */
+/**
+ * In the order of the files. What is made of the same weight, or of one that is stacked in another, in any of the files, is
+ * one task.
+ */
 function tasksOf(files: readonly ExternalData[], earlier?: WriteOptions['earlier']): Task[] {
-  const tasks = new Map<unknown, { file: string; source: FloatSource; forms: TensorWork['forms'][number][] }>()
-  for (const { location, tensors } of files) {
-    for (const { source, form } of tensors) {
-      const key = source.stored ? JSON.stringify([source.stored, source.shape]) : source
-      const known = tasks.get(key)
-      if (known) known.forms.push(form)
-      else tasks.set(key, { file: location, source, forms: [form] })
+  const tasks: { file: string; source: FloatSource; products: Product[]; tensors: unknown[] }[] = []
+  /** who reads a tensor first, as which of its tensors, and from which row on */
+  const readers = new Map<unknown, { task: (typeof tasks)[number]; index: number; from: number }>()
+  for (const { location, tensors: planned } of files) {
+    for (const { source, form } of planned) {
+      const rows = source.shape[0] ?? 1
+      const tensors = tensorsOf(source)
+      const reader = readers.get(tensors[0])
+      if (reader && tensors.every((tensor, i) => tensor === reader.task.tensors[reader.index + i])) {
+        reader.task.products.push({ form, from: reader.from, rows })
+        continue
+      }
+      const task = { file: location, source, products: [{ form, from: 0, rows }], tensors }
+      tasks.push(task)
+      let from = 0
+      for (const [index, tensor] of tensors.entries()) {
+        if (!readers.has(tensor)) readers.set(tensor, { task, index, from })
+        from += source.stored?.[index]?.rows ?? rows
+      }
     }
   }
-  return Array.from(tasks.values(), ({ file, source, forms }) => {
-    const first = forms.flatMap(placesOf).find((place) => 'file' in place)
-    const id = first && 'file' in first ? `${first.file}@${first.offset}` : ''
-    return { id, file, work: { source, forms }, earlier: earlier?.get(id) }
+  return tasks.map(({ file, source, products }) => {
+    const work = { source, products }
+    const first = placesOfWork(work).find((place) => 'file' in place)!
+    const id = `${first.file}@${first.offset}`
+    return { id, file, work, earlier: earlier?.get(id) }
   })
+}
+
+/** What a source consists of: names of stored tensors that are equal for equal ones, or itself. */
+function tensorsOf(source: FloatSource): unknown[] {
+  const width = source.shape.slice(1).reduce((product, extent) => product * extent, 1)
+  return source.stored?.map((rows) => JSON.stringify([rows, width])) ?? [source]
 }
