@@ -1,4 +1,5 @@
 /** How many engine processes `annotate` uses, and how far it computes ahead of what it stores. */
+import { existsSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { physicalCores } from '../../native-models/inference/cores.ts'
@@ -72,8 +73,11 @@ export class AnnotateEngines {
     if (plan.workers > 1) {
       const threads = Math.max(1, Math.floor(physicalCores() / plan.workers))
       const limits = { threads, imageMemoryBytes: IMAGE_MEMORY_BYTES }
+      // The first prepares, and mends, what all of them load.
+      const others = () => workers.grow(plan.workers, { ...model, checkpointDir: null, limits })
+      if (existsSync(model.modelDir)) others()
       await loadModel(this.#context, this.#model, limits)
-      workers.grow(plan.workers, { ...model, limits }) // the first has prepared what all of them load
+      others()
     } else await loadModel(this.#context, this.#model)
     this.#plan = plan
   }
