@@ -4,11 +4,15 @@ const laneSum = (vector: string) =>
     .map((lane) => `(f32x4.extract_lane ${lane} (local.get ${vector}))`)
     .reduce((sum, lane) => `(f32.add ${sum} ${lane})`)
 
-/** The smallest or largest of the four lanes. */
-const laneExtreme = (which: 'min' | 'max', vector: string) =>
-  [0, 1, 2, 3]
-    .map((lane) => `(f32x4.extract_lane ${lane} (local.get ${vector}))`)
-    .reduce((extreme, lane) => `(f32.${which} ${extreme} ${lane})`)
+const splat = (scalar: string) => `(f32x4.splat ${scalar})`
+const choose = (which: string, yes: string, no: string) => `(v128.bitselect ${yes} ${no} ${which})`
+
+/** The smallest or largest of the four lanes, in all of them. */
+const spread = (which: 'pmin' | 'pmax', vector: string) =>
+  ['8 9 10 11 12 13 14 15 0 1 2 3 4 5 6 7', '4 5 6 7 0 1 2 3 12 13 14 15 8 9 10 11']
+    .map((order) => `(i8x16.shuffle ${order} (local.get ${vector}) (local.get ${vector}))`)
+    .map((moved) => `(local.set ${vector} (f32x4.${which} (local.get ${vector}) ${moved}))`)
+    .join('\n')
 
 const scaled = (factor: string) => `(f32x4.mul (local.get $v) (local.get ${factor}))`
 const notAbove = (codes: string) => `(f32x4.pmin (local.get $highs) ${codes})`
@@ -24,16 +28,17 @@ type Range = (typeof RANGES)[number]
 
 /**
  * Rounds all values of the block over some ranges at once, since sums of one would wait for each other, and takes the one
- * whose codes hold most of the sum of squares, with the scale that fits them best.
+ * whose codes hold most of the sum of squares, with the scale that fits them best. What is taken cannot be foretold, so it is
+ * chosen without a branch.
  */
 const tryRanges = (ranges: readonly Range[]) => {
   const each = (text: (i: number, range: Range) => string) => ranges.map((range, i) => text(i, range)).join('\n')
   return `
       ${each(
         (i, { above }) => `
-      (local.set $inverse${i} (f32.div (f32.add (local.get $low) (f32.const ${above})) (local.get $peak)))
-      (local.set $factor${i} (f32x4.splat (local.get $inverse${i})))
-      (local.set $products${i} (f32x4.splat (f32.const 0)))
+      (local.set $factor${i}
+        (f32x4.div (f32x4.add (local.get $lows) ${splat(`(f32.const ${above})`)}) (local.get $peak)))
+      (local.set $products${i} ${splat('(f32.const 0)')})
       (local.set $squares${i} (local.get $products${i}))`,
       )}
       (local.set $at (local.get $values))
@@ -46,18 +51,20 @@ const tryRanges = (ranges: readonly Range[]) => {
         (local.set $squares${i} (f32x4.add (local.get $squares${i}) (f32x4.mul (local.get $q) (local.get $q))))`,
         )}
         (br_if $sum (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 16))) (local.get $end))))
-      (local.set $share (f32.const -1))
+      (local.set $share ${splat('(f32.const -1)')})
       ${each(
         (i) => `
       (local.set $product ${laneSum(`$products${i}`)})
       (local.set $square ${laneSum(`$squares${i}`)})
-      ;; NaN, which the range passed over, is no finite distance from itself
-      (if (f32.ne (f32.const 0) (f32.sub (local.get $product) (local.get $product))) (then (return (i32.const 1))))
-      (local.set $most (f32.mul (local.get $product) (f32.div (local.get $product) (local.get $square))))
-      (if (f32.gt (local.get $most) (local.get $share)) (then
-        (local.set $share (local.get $most))
-        (local.set $scale (f32.div (local.get $product) (local.get $square)))
-        (local.set $best (local.get $factor${i}))))`,
+      (local.set $fit (f32.div (local.get $product) (local.get $square)))
+      (local.set $most ${splat('(f32.mul (local.get $product) (local.get $fit))')})
+      (local.set $taken (f32x4.gt (local.get $most) (local.get $share)))
+      (local.set $share ${choose('(local.get $taken)', '(local.get $most)', '(local.get $share)')})
+      (local.set $scale ${choose('(local.get $taken)', splat('(local.get $fit)'), '(local.get $scale)')})
+      (local.set $best ${choose('(local.get $taken)', `(local.get $factor${i})`, '(local.get $best)')})
+      ;; infinity and NaN are no finite distance from themselves
+      (local.set $bad (v128.or (local.get $bad) (f32x4.ne ${splat('(f32.const 0)')}
+        ${splat('(f32.sub (local.get $product) (local.get $product))')})))`,
       )}`
 }
 
@@ -89,9 +96,9 @@ export const QUANTIZE = `
   (param $try i32)     ;; 1: the best of the ranges low + 1, low, low - 1; 0 takes low
   (result i32)         ;; 1: a value is not finite
   (local $at i32) (local $end i32) (local $to i32)
-  (local $min f32) (local $max f32) (local $peak f32) (local $scale f32)
-  (local $share f32) (local $most f32) (local $product f32) (local $square f32)
-  ${RANGES.map((_, i) => `(local $inverse${i} f32) (local $factor${i} v128) (local $products${i} v128) (local $squares${i} v128)`).join('\n')}
+  (local $product f32) (local $square f32) (local $fit f32)
+  (local $peak v128) (local $scale v128) (local $share v128) (local $most v128) (local $taken v128) (local $bad v128)
+  ${RANGES.map((_, i) => `(local $factor${i} v128) (local $products${i} v128) (local $squares${i} v128)`).join('\n')}
   (local $v v128) (local $q v128) (local $lows v128) (local $highs v128) (local $best v128) (local $rounding v128)
   (local $c0 v128) (local $c1 v128) (local $c2 v128) (local $c3 v128)
   (local.set $lows (f32x4.splat (local.get $low)))
@@ -109,21 +116,22 @@ export const QUANTIZE = `
       (local.set $c0 (f32x4.pmin (local.get $c0) (local.get $v)))
       (local.set $c1 (f32x4.pmax (local.get $c1) (local.get $v)))
       (br_if $range (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 16))) (local.get $end))))
-    (local.set $min ${laneExtreme('min', '$c0')})
-    (local.set $max ${laneExtreme('max', '$c1')})
-    (if (f32.ne (f32.const 0) (f32.sub (local.get $min) (local.get $min))) (then (return (i32.const 1))))
-    (if (f32.ne (f32.const 0) (f32.sub (local.get $max) (local.get $max))) (then (return (i32.const 1))))
-    (local.set $peak (select
-      (local.get $max) (local.get $min) (f32.gt (local.get $max) (f32.neg (local.get $min)))))
+    ${spread('pmin', '$c0')}
+    ${spread('pmax', '$c1')}
+    (local.set $c2 (f32x4.neg (local.get $c0)))
+    (local.set $peak ${choose('(f32x4.gt (local.get $c1) (local.get $c2))', '(local.get $c1)', '(local.get $c0)')})
     ;; of zeros, and of what no factor would reach, all codes are 0
-    (if (f32.gt (f32.const ${SMALLEST_PEAK}) (f32.max (local.get $max) (f32.neg (local.get $min)))) (then
-      (local.set $peak (f32.const 1))))
+    (local.set $peak ${choose(
+      `(f32x4.gt ${splat(`(f32.const ${SMALLEST_PEAK})`)} (f32x4.pmax (local.get $c1) (local.get $c2)))`,
+      splat('(f32.const 1)'),
+      '(local.get $peak)',
+    )})
 
-    (local.set $scale (f32.const 0))
-    (local.set $best (f32x4.splat (f32.const 0)))
+    (local.set $scale ${splat('(f32.const 0)')})
+    (local.set $best (local.get $scale))
     (if (local.get $try) (then ${tryRanges(RANGES)}))
     (if (i32.lt_u (local.get $try) (i32.const 1)) (then ${tryRanges(RANGES.slice(1, 2))}))
-    (f32.store (local.get $scales) (local.get $scale))
+    (f32.store (local.get $scales) (f32x4.extract_lane 0 (local.get $scale)))
 
     (local.set $at (local.get $values))
     (local.set $to (local.get $codes))
@@ -146,4 +154,4 @@ export const QUANTIZE = `
     (local.set $codes (i32.add (local.get $codes) (local.get $codeBytes)))
     (local.set $scales (i32.add (local.get $scales) (i32.const 4)))
     (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1)))))
-  (i32.const 0))`
+  (v128.any_true (local.get $bad)))`
