@@ -13,7 +13,8 @@ export interface TensorOutput {
   end(): Written
 }
 
-const CHUNK_BYTES = 8 << 20
+/** Small enough for a processor's own cache: bytes are looked at twice. */
+const CHUNK_BYTES = 1 << 20
 
 /** @param open gives a data file's descriptor */
 export function outputTo(place: Place, open: (file: string) => number, onBytes: (bytes: number) => void): TensorOutput {

@@ -10,7 +10,7 @@ import { type BenchContext, Missing } from './figure.ts'
 import { cacheDir, requireRoom } from './places.ts'
 
 const CHECKPOINT_BYTES = 15e9
-const ENGINE_BYTES = 5e9
+const ENGINE_BYTES = 12e9
 
 /**
  * A checkpoint of the release's shapes: `GROMATIC_BENCH_CHECKPOINT`, or one made in the cache.

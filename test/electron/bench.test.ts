@@ -45,6 +45,7 @@ describe('bench', () => {
       'gpu',
       'convert',
       'convert',
+      'convert',
     ])
     for (const record of records) {
       expect(record).toMatchObject({ value: null, reference: null, ratio: null, met: null })
