@@ -12,7 +12,7 @@ const MASKED = -1e9
 const PREFILL_FROM_ROWS = 12
 
 /** Rows of a prompt that go through the decoder in one run, at most: a cancel waits for one of them (README, Decoding). */
-export const PROMPT_ROWS = 208
+export const PROMPT_ROWS = 128
 
 export interface ForwardInput {
   /** [B, T, H] */
