@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import type { Output } from '../contract/api.ts'
 import { AppError, toWireError } from '../contract/errors.ts'
-import { type AnnotateOptions, SKIPPED_CODES } from './annotateOptions.ts'
+import { type AnnotateOptions, isOfOneImage } from './annotateOptions.ts'
 import { stagesOf } from './annotateStages.ts'
 import { AnnotateEngines } from './annotateWorkers.ts'
 import type { Context } from './context.ts'
@@ -55,7 +55,7 @@ export async function annotateProject(
         } catch (error) {
           const { code, message } = toWireError(error)
           if (code === 'CANCELLED' && signal.aborted) throw stopped(done, wanted.length)
-          if (!SKIPPED_CODES.includes(code)) throw error
+          if (!isOfOneImage(code, services.engine)) throw error
           failed.set(image.id, message)
           progress.note(`skipped ${image.fileName}: ${message}`)
         }

@@ -1,12 +1,13 @@
 /** `annotate --out`: images through the model and, in order, into the file; nothing is kept but the names of classes. */
 import { resolve } from 'node:path'
 import { AppError, toWireError } from '../contract/errors.ts'
+import type { RunOptions } from '../engine/engineHost.ts'
 import { answerContent, locatedContent } from '../services/answers.ts'
 import { type BboxXywh, toPixels, unitScore } from '../services/boxes.ts'
 import { categoryFromCaption } from '../services/categoryFromCaption.ts'
 import { commonRoot, type FoundImage, imageFiles } from '../services/imageFiles.ts'
 import { type CocoItem, isOwnExport, writeCoco } from '../services/transfer.ts'
-import { type AnnotateOptions, DESCRIBE, SKIPPED_CODES } from './annotateOptions.ts'
+import { type AnnotateOptions, DESCRIBE, isOfOneImage } from './annotateOptions.ts'
 import { AnnotateEngines } from './annotateWorkers.ts'
 import type { Context } from './context.ts'
 import { inOrder } from './inOrder.ts'
@@ -52,7 +53,7 @@ export async function annotateToCoco(
       }
       progress.show({ done, total: null, note: `${done + 1}: ${found.fileName}` })
       const regions = await result.catch((error: unknown) => {
-        if (!SKIPPED_CODES.includes(toWireError(error).code)) throw error
+        if (!isOfOneImage(toWireError(error).code, context.services.engine)) throw error
         skip(found.fileName, toWireError(error).message)
         return null
       })
@@ -97,6 +98,7 @@ export async function annotateToCoco(
 
 async function regionsOf({ services, signal }: Context, image: Image, options: AnnotateOptions): Promise<Region[]> {
   const { workers } = services
+  const how: RunOptions = { signal, priority: 'background' } // tried once more after a crash
   const engineImage = { path: image.path, key: image.path }
   const minScore = options.minScore ?? 0
   const kept = (regions: Region[]) => regions.filter((region) => region.score >= minScore)
@@ -106,7 +108,7 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
       const brief = options.task === 'propose'
       const { regions } = await workers.run(
         { kind: 'propose', image: engineImage, captions: brief, ...threshold(options.minScore) },
-        { signal },
+        how,
       )
       const wanted = regions.filter(({ score }) => score >= minScore)
       const captions =
@@ -120,7 +122,7 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
                   boxesCxcywh: wanted.map(({ boxCxcywh }) => boxCxcywh),
                   detail: 'detailed',
                 },
-                { signal },
+                how,
               )
             ).captions
       return wanted.flatMap(({ boxCxcywh, score }, i) => {
@@ -131,14 +133,14 @@ async function regionsOf({ services, signal }: Context, image: Image, options: A
     case 'describe': {
       const answer = await workers.run(
         { kind: 'ask', image: engineImage, question: DESCRIBE, grounded: true, boxesCxcywh: [] },
-        { signal },
+        how,
       )
       return kept(answerContent(answer, image).spans.flatMap(regionsOfSpan))
     }
     case 'ground': {
       const found: Region[] = []
       for (const phrase of options.phrase ?? []) {
-        const answer = await workers.run({ kind: 'locate', image: engineImage, phrase, all: true }, { signal })
+        const answer = await workers.run({ kind: 'locate', image: engineImage, phrase, all: true }, how)
         found.push(...locatedContent(answer, phrase, image).spans.flatMap(regionsOfSpan))
       }
       return kept(found)

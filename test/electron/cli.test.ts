@@ -348,6 +348,31 @@ describe('annotate', () => {
     })
   })
 
+  it.runIf(process.platform === 'linux')('loses nothing when an engine process is killed', async () => {
+    const annotate = (name: string, onChild?: (child: ReturnType<typeof spawn>) => void) => {
+      const args = ['annotate', photos, '--model', model, '--workers', '2', '--out', `${name}.json`, '--verbose']
+      return cli(args, onChild ? { onChild } : {})
+    }
+    const written = (name: string) => {
+      const { images, annotations } = JSON.parse(readFileSync(at(`${name}.json`), 'utf8'))
+      return { images, annotations }
+    }
+    await annotate('whole')
+    let killed = 0
+    const run = await annotate('killed', (child) =>
+      child.stderr?.on('data', (text) => {
+        if (killed > 0 || !String(text).includes('prompt:')) return
+        const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim().split(' ')
+        for (const pid of children) process.kill(Number(pid), 'SIGKILL')
+        killed = children.length
+      }),
+    )
+    expect(killed).toBe(2)
+    expect(run.code, run.err).toBe(0)
+    expect(written('killed')).toEqual(written('whole'))
+    expect(run.err).toContain('stopped (signal SIGKILL)')
+  })
+
   it('stops at Ctrl-C without a trace', async () => {
     const run = await cli(['annotate', photos, '--model', model, '--out', 'stopped/coco.json', '--task', 'caption'], {
       onChild: (child) => child.stderr?.once('data', () => child.kill('SIGINT')),
