@@ -59,7 +59,7 @@ port.onMessage((raw) => {
     return
   }
   if (request.type === 'next') {
-    if (!perceptions.has(perceptionKey(request.image))) decoded.begin(request.image.path)
+    if (!perceptions.has(perceptionKey(request.image))) decoded.begin(request.image)
     return
   }
   if (request.type === 'helped' || request.type === 'helping') return onAnswer(request)
@@ -300,12 +300,12 @@ async function perceive(
   progress: (event: EngineProgress) => void,
   signal: AbortSignal,
 ): Promise<Perception> {
-  const { path, resize = 'pillow' } = image
+  const { resize = 'pillow' } = image
   const key = perceptionKey(image)
   const known = perceptions.get(key)
   perceptions.delete(key)
   if (known === undefined) progress({ kind: 'step', note: 'Looking at the image' })
-  const perception = known ?? (await groma.perceive(await decoded.take(path), { key, resize, signal }))
+  const perception = known ?? (await groma.perceive(await decoded.take(image), { key, resize, signal }))
   perceptions.set(key, perception) // last in, last out
   const [oldest] = perceptions.keys()
   if (perceptions.size > MAX_PERCEPTIONS && oldest !== undefined) perceptions.delete(oldest)

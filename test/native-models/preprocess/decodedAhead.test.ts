@@ -10,27 +10,27 @@ import { decodeImage } from '../../../native-models/preprocess/image.ts'
 const dir = mkdtempSync(join(tmpdir(), 'decoded-'))
 afterAll(() => rmSync(dir, { recursive: true }))
 
-async function picture(name: string, width: number, height: number): Promise<string> {
+async function picture(name: string, width: number, height: number): Promise<{ path: string; key: string }> {
   const path = join(dir, `${name}.png`)
   const background = { r: width % 256, g: height % 256, b: 7 }
   await sharp({ create: { width, height, channels: 3, background } })
     .png()
     .toFile(path)
-  return path
+  return { path, key: name }
 }
 
 describe('decoded ahead', () => {
   it('gives what was begun without reading the file again, once', async () => {
-    const path = await picture('a', 40, 30)
-    const whole = await decodeImage(path)
+    const a = await picture('a', 40, 30)
+    const whole = await decodeImage(a.path)
     const ahead = new DecodedAhead()
-    ahead.begin(path)
-    expect(await ahead.take(path)).toEqual(whole)
-    ahead.begin(path)
+    ahead.begin(a)
+    expect(await ahead.take(a)).toEqual(whole)
+    ahead.begin(a)
     await new Promise((resolve) => setTimeout(resolve, 300))
-    rmSync(path)
-    expect(await ahead.take(path)).toEqual(whole)
-    await expect(ahead.take(path)).rejects.toMatchObject({ code: 'IMAGE_UNREADABLE' })
+    rmSync(a.path)
+    expect(await ahead.take(a)).toEqual(whole)
+    await expect(ahead.take(a)).rejects.toMatchObject({ code: 'IMAGE_UNREADABLE' })
   })
 
   it('gives other pictures than the one that was begun, and the largest in their turn', async () => {
@@ -41,9 +41,18 @@ describe('decoded ahead', () => {
     expect(await ahead.take(b)).toMatchObject({ width: 8_000, height: 4_000 })
   })
 
+  it('reads a file again that holds another picture by now', async () => {
+    const before = await picture('e', 30, 20)
+    const ahead = new DecodedAhead()
+    ahead.begin(before)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    const { path } = await picture('e', 20, 30)
+    expect(await ahead.take({ path, key: 'another' })).toMatchObject({ width: 20, height: 30 })
+  })
+
   it('tells of a damaged file when it is taken, and of none that is not', async () => {
-    const damaged = join(dir, 'damaged.png')
-    writeFileSync(damaged, 'no picture')
+    const damaged = { path: join(dir, 'damaged.png'), key: 'damaged' }
+    writeFileSync(damaged.path, 'no picture')
     const ahead = new DecodedAhead()
     ahead.begin(damaged)
     ahead.begin(await picture('d', 5, 5))
