@@ -47,6 +47,11 @@ export class GraphPlan {
     this.parts = parts
   }
 
+  /** Length of all data files. */
+  get bytes(): number {
+    return this.data.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
   /** Plans one graph. @returns its builder */
   async graph(name: AnyGraphName, build: (g: GraphBuilder) => Promise<Outputs>): Promise<GraphBuilder> {
     const g = new GraphBuilder(name, this.table(dataFile(name)))

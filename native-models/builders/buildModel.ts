@@ -5,11 +5,9 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts'
 import { writeManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
-import type { LinearFormat } from '../onnx/ops.ts'
-import { blocksPerRow, bytesPerRow } from '../onnx/quantize.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { planModel } from './buildGraphs.ts'
-import { formatOfTensor, llmFormats, wantsPrefillGraph } from './llmFormats.ts'
+import { wantsPrefillGraph } from './llmFormats.ts'
 import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
 import { checkpointKey, flush, PartialModel } from './partialModel.ts'
 import { Weights } from './weights.ts'
@@ -34,7 +32,7 @@ export interface ConvertProgress {
   fraction: number
 }
 
-/** Room for the model files, the tokenizer and rounding, above the weights themselves. */
+/** Room for the model files and the tokenizer, above the weights themselves. */
 const SPARE_BYTES = 16 << 20
 
 /** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
@@ -83,16 +81,15 @@ async function writeModel(
   },
   { onProgress, signal, threads }: ConvertOptions,
 ): Promise<void> {
-  const { checkpoint, config, precision, prefill, partial } = model
-  const total = engineBytes(checkpoint, precision.llm, config.llm, prefill)
+  const { checkpoint, config, precision, partial } = model
+  const { plan, facts } = await planModel({ ...model, weights: new Weights(checkpoint) })
   let written = partial.bytes
-  await requireRoom(dirname(partial.folder), total - written)
+  await requireRoom(dirname(partial.folder), plan.bytes - (await partial.bytesOnDisk()))
   const onBytes = (step: string, bytes: number) => {
     if (signal?.aborted) throw new GromaError('CANCELLED', 'the conversion was cancelled')
     written += bytes
-    onProgress?.({ step, fraction: Math.min(1, written / total) })
+    onProgress?.({ step, fraction: Math.min(1, written / plan.bytes) })
   }
-  const { plan, facts } = await planModel({ ...model, weights: new Weights(checkpoint) })
   const { paths, hashed } = await plan.write(partial.folder, {
     threads,
     earlier: new Map(partial.written),
@@ -118,7 +115,7 @@ async function writeModel(
 
 /**
  * Runs `write` on a folder beside `target` and renames it into place. Cancelled, what is finished stays there under another
- * name; on any other failure nothing is left.
+ * name, as does what was found where nothing could be added; on any other failure nothing is left.
  */
 async function writeBeside(
   target: string,
@@ -137,7 +134,7 @@ async function writeBeside(
     await flush(parent)
   } catch (error) {
     const failure = asGromaError(error, 'CHECKPOINT_INVALID', target)
-    const keep = failure.code === 'CANCELLED' && partial && partial.written.size > 0
+    const keep = partial?.isWorthKeeping && (failure.code === 'CANCELLED' || !partial.hasGrown)
     if (keep) await rename(folder, join(parent, partialName(target, STOPPED)))
     else await rm(folder, { recursive: true, force: true })
     throw failure
@@ -181,31 +178,6 @@ function parsePrecision({ llm = 'fp32', vision = 'fp32' }: ConvertOptions): Prec
     throw new GromaError('INPUT_INVALID', `${word} for the ${part} is not offered, only ${offered.join(', ')}`)
   }
   return { llm: known('language model', LLM_PRECISIONS, llm), vision: known('vision', VISION_PRECISIONS, vision) }
-}
-
-/** Bytes that the model's data will take, nearly: every value as float32, but for the language model's. */
-function engineBytes(
-  checkpoint: Checkpoint,
-  llm: Precision['llm'],
-  sizes: GromaConfig['llm'],
-  prefill: boolean,
-): number {
-  const formats = llmFormats(llm, sizes)
-  let bytes = 0
-  for (const { name, shape } of checkpoint.tensors.values()) {
-    const [rows = 1, width = 1] = shape
-    const format = formatOfTensor(name, formats)
-    if (format) bytes += rows * (bytesOfRow(width, format) + (prefill ? width : 0))
-    else if (/^(llm\.model\.embed_tokens|new_input_embs)\./.test(name)) bytes += rows * width * (llm === 'fp32' ? 4 : 2)
-    else bytes += shape.reduce((product, n) => product * n, 4)
-  }
-  return bytes
-}
-
-function bytesOfRow(width: number, format: LinearFormat): number {
-  if (format === 'fp32') return 4 * width
-  if (format === 'fp16') return 2 * width
-  return bytesPerRow(width, format) + 4 * blocksPerRow(width, format)
 }
 
 async function requireRoom(folder: string, bytes: number): Promise<void> {

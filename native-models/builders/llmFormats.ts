@@ -77,11 +77,3 @@ export const prefillFormats = ({ prompt }: LlmFormats): LlmFormats => ({
   attention: 'float',
   present: prompt, // as the prompt keeps them: rounding them elsewhere took a tenth of a run
 })
-
-/** The format of one of the checkpoint's tensors; null for what is no matrix of the language model. */
-export function formatOfTensor(name: string, formats: LlmFormats<LinearFormat>): LinearFormat | null {
-  if (/^llm\.model\.layers\.\d+\.self_attn\.[qkv]_proj\.weight$/.test(name)) return formats.qkv
-  if (/\.self_attn\.o_proj\.weight$/.test(name)) return formats.output
-  if (/^llm\.model\.layers\..*_proj\.weight$/.test(name)) return formats.layers
-  return /^(llm\.lm_head|extra_lm_head)\.weight$/.test(name) ? formats.head : null
-}

@@ -6,6 +6,8 @@ import { z } from 'zod'
 import type { Checkpoint } from '../checkpoint/checkpoint.ts'
 import type { Written } from './tensorOutput.ts'
 
+/** What `stat` counts in. */
+const BLOCK_BYTES = 512
 const NOTES_FILE = '.progress.jsonl'
 const Key = z.object({ key: z.string() })
 const Note = z.object({ id: z.string(), bytes: z.number(), written: z.array(z.union([z.number(), z.string()])) })
@@ -22,6 +24,7 @@ export class PartialModel {
   readonly written = new Map<string, readonly Written[]>()
   /** bytes of all that */
   #bytes = 0
+  #hasGrown = false
 
   private constructor(folder: string, notes: readonly Note[]) {
     this.folder = folder
@@ -30,6 +33,22 @@ export class PartialModel {
 
   get bytes(): number {
     return this.#bytes
+  }
+
+  get isWorthKeeping(): boolean {
+    return this.written.size > 0
+  }
+
+  /** Whether anything was written since it was opened. */
+  get hasGrown(): boolean {
+    return this.#hasGrown
+  }
+
+  /** What the folder takes of the disk: files have holes where nothing is written yet. */
+  async bytesOnDisk(): Promise<number> {
+    const names = await readdir(this.folder)
+    const stats = await Promise.all(names.map((name) => stat(join(this.folder, name))))
+    return stats.reduce((sum, { blocks }) => sum + blocks * BLOCK_BYTES, 0)
   }
 
   /**
@@ -51,6 +70,7 @@ export class PartialModel {
     const note = { id, bytes, written: [...written] }
     appendFileSync(join(this.folder, NOTES_FILE), `${JSON.stringify(note)}\n`)
     this.#remember(note)
+    this.#hasGrown = true
   }
 
   /** Removes everything but the model's files, and makes them safe on the disk. */
