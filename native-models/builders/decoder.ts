@@ -80,7 +80,8 @@ interface Run {
  * LLaMA over embeddings (groma.md section 7). Keys and values of earlier tokens come in two segments that are read only,
  * and only those of this run's tokens go out: nothing is copied that was there before (guide: runtime, KV cache).
  * ```
- *  inputs_embeds [B, T, H] -> layer .. -> rows `last_rows` of the flattened [B T, H] -> RMSNorm -> lm_head | extra_lm_head
+ *  inputs_embeds [B, T, H] -> layer .. -> last layer's attention -> rows `last_rows` of the flattened [B T, H]
+ *    -> the rest of that layer -> RMSNorm -> lm_head | extra_lm_head
  * ```
  * Inputs beside `inputs_embeds`: `position_ids` [B, T], `attention_bias` [1, 1, T, P + C + T], `last_rows` [R] (any rows);
  * per layer `prefix_key.i` and `prefix_value.i` [G, 1, P, d] (in 8 bits with `prefix_key_scale.i` and `prefix_value_scale.i`
@@ -308,7 +309,7 @@ async function selfAttention(
   return { mixed: reshape(g, `${at}/attn/merge`, merged, -1, heads * headSize), present }
 }
 
-/** Keys and values as they come out: those of a long run as a prompt keeps them, for one that rounds them later takes a tenth of its time. */
+/** Keys and values as they come out; rounding them outside of the graph takes a tenth of a long run. */
 function presentOf(g: GraphBuilder, at: string, { key, value }: LayerCache, run: Run): LayerPresent {
   if (run.formats.present === 'float32') return { key, value, scales: null }
   const rounded = (name: string, x: Value, codesOf: typeof signedRowCodes) => {
