@@ -70,22 +70,19 @@ export async function writeTensors(
     return Promise.all(files.map(async ({ location: path }) => ({ path, ...(await hashFile(join(folder, path))) })))
   }
   const threads = new ConversionThreads(folder, { done, onBytes })
+  const [stored, computed] = [true, false].map((is) => tasks.filter(({ work }) => Boolean(work.source.stored) === is))
+  const hashed = threads.hash(files, frontiers)
+  const made = threads.make(stored!, count)
+  const here = makeHere(folder, computed!, {
+    done,
+    onBytes: (file, bytes) => threads.running() && onBytes(file, bytes),
+  })
   try {
-    const [hashes] = await Promise.all([
-      threads.hash(files, frontiers),
-      threads.make(
-        tasks.filter(({ work }) => work.source.stored),
-        count,
-      ),
-      makeHere(
-        folder,
-        tasks.filter(({ work }) => !work.source.stored),
-        { done, onBytes: (file, bytes) => threads.running() && onBytes(file, bytes) },
-      ),
-    ])
+    const [hashes] = await Promise.all([hashed, made, here])
     return files.map(({ location: path, bytes }, i) => ({ path, bytes, sha256: hashes[i]! }))
   } finally {
     await threads.stop()
+    await here.catch(() => {}) // told above
   }
 }
 
