@@ -51,8 +51,8 @@ export interface Rectified {
   /** of the result's codes, whose zero means zero */
   scale: Value
   channels: number
-  /** with what factors, 1, 0 or -1, so many neighbouring places are summed before; one place alone by default */
-  shares?: readonly number[]
+  /** with what factors, 1, 0 or -1, so many neighbouring places are summed before */
+  shares: readonly number[]
 }
 
 /** The highest value that ReLU(y * gain + shift) has for any code y. */
@@ -65,24 +65,28 @@ export function highestRectified(
   return g.node('ReduceMax', at, [highest], { attributes: { keepdims: int(0) } })
 }
 
-/** max(0, y * gain + shift) / scale, rounded, for codes or sums of codes y [1, H, W, C]: one pass over bytes. */
+/** max(0, y * gain + shift) / scale, rounded, for sums y of codes [1, H, W, C] along W: one pass over bytes. */
 export async function rectifiedCodes(
   g: GraphBuilder,
   at: string,
   codes: Value,
-  { gain, shift, scale, channels, shares = [1] }: Rectified,
+  { gain, shift, scale, channels, shares }: Rectified,
 ): Promise<Value> {
   const fixed = Int8Array.from({ length: channels * shares.length }, (_, i) => POINTWISE * shares[i % shares.length]!)
   const shape = [channels, 1, 1, shares.length]
   const weight = g.bytes(`${at}/pointwise`, 'int8', shape, new Uint8Array(fixed.buffer))
-  const steps = mul(g, `${at}/steps`, div(g, `${at}/steps`, shift, gain), g.scalar(POINTWISE))
-  const inRange = g.node('Clip', `${at}/steps`, [steps, g.scalar(-SHIFT_MAX), g.scalar(SHIFT_MAX)])
-  const bias = cast(g, `${at}/bias`, g.node('Round', `${at}/bias`, [inRange]), 'int32')
+  const bias = wholeSteps(g, `${at}/bias`, shift, mul(g, `${at}/step`, gain, g.scalar(1 / POINTWISE)))
   const factor = div(g, `${at}/factor`, mul(g, `${at}/factor`, gain, g.scalar(1 / POINTWISE)), scale)
   const inputs = [codes, g.scalar(1), g.small('uint8', 0), weight, factor, g.small('int8', 0)]
   inputs.push(g.scalar(1), g.small('uint8', 0), bias)
   const attributes = { kernel_shape: ints(1, shares.length), group: int(channels), channels_last: int(1) }
   return g.node('QLinearConv', at, inputs, { domain: 'com.microsoft', attributes })
+}
+
+/** How many steps a value is, as int32: what an integer convolution adds. */
+export function wholeSteps(g: GraphBuilder, at: string, value: Value, step: Value): Value {
+  const inRange = g.node('Clip', at, [div(g, at, value, step), g.scalar(-SHIFT_MAX), g.scalar(SHIFT_MAX)])
+  return cast(g, at, g.node('Round', at, [inRange]), 'int32')
 }
 
 /** The scale whose 255 reaches the largest of the peaks. */

@@ -1,8 +1,11 @@
 import { int, ints } from '../onnx/attributes.ts'
-import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
+import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
+import type { Int8Weight } from '../onnx/int8.ts'
 import { abs, add, concat, div, gather, mul, relu, reshape, slice, unsqueeze } from '../onnx/ops.ts'
 import { CODE_MAX, codeSteps, rectifiedCodes, scaleOfPeaks, ZERO_CODE } from './convolutionCodes.ts'
-import { KINDS, type Level, listTiles, pooledTiles, TAPS, TILE, TILE_STEP, type TileList } from './regionPoolInt8.ts'
+import { sharedBy } from './mapConvolution.ts'
+import { type Level, listTiles, pooledTiles, type TileList } from './regionPoolInt8.ts'
+import { KINDS, kindWeights, SAFE_STEP, SHARES, TAPS, TILE, tapsFirst } from './tiles.ts'
 import type { Weights } from './weights.ts'
 
 /** Places that are looked at to learn what range the convolution's output will have. */
@@ -39,8 +42,8 @@ export async function pooledFeatures(
     const places = first === 0 ? start : add(g, `${at}/place`, start, g.integers(first))
     return gather(g, `${at}/patches`, reshape(g, `${at}/pixels`, codes, -1, width), places, 0) // [M + 1, 3, 3 C]
   })
-  const shape = { levels: levels.length, channels, zeros: tiles.kinds.map(({ zero }) => zero) }
-  const active = await convolved(g, weights, patches, mul(g, '/roi/unit', scale, g.scalar(TILE_STEP)), shape)
+  const unit = mul(g, '/roi/unit', scale, g.scalar(SAFE_STEP))
+  const active = await convolved(g, weights, patches, unit, { levels: levels.length, channels })
   const everywhere = gather(g, '/roi/flatten', active.codes, binPlaces(g, '/roi/place', list, bins), 0) // [N, bins, bins, C]
   const flat = reshape(g, '/roi/flatten', everywhere, -1, bins * bins * channels)
 
@@ -61,15 +64,9 @@ function binPlaces(g: GraphBuilder, at: string, { places }: TileList, bins: numb
   return bins % TILE === 0 ? whole : slice(g, at, whole, 2, 0, bins)
 }
 
-interface ConvolvedShape {
-  levels: number
-  channels: number
-  /** for each kind the code of 0 in its patches */
-  zeros: readonly number[]
-}
-
 /**
- * ReLU(`pconvs`) of the kinds of each tile, [M, 3, 3 C] each, of which a step means `scale`.
+ * ReLU(`pconvs`) of the kinds of each tile, [M, 3, 3 C] each.
+ * @param scale what a step of them means
  * @returns codes [M 2, C], 0 for 0, and their scale
  */
 async function convolved(
@@ -77,18 +74,22 @@ async function convolved(
   weights: Weights,
   patches: readonly Value[],
   scale: Value,
-  { levels, channels, zeros }: ConvolvedShape,
+  { levels, channels }: { levels: number; channels: number },
 ): Promise<{ codes: Value; scale: Value }> {
   const at = '/roi/pconvs'
   const width = levels * channels
-  const products: { line: Value; kernel: { codes: Value; scales: Value }; zero: Value }[] = []
+  const tensors = Array.from({ length: levels }, (_, level) => {
+    const name = `pconvs.${level}.weight`
+    return { shape: weights.source(name, [channels, channels, TAPS, TAPS]).shape, read: () => weights.read(name) }
+  })
+  const products: { line: Value; kernel: Int8Weight; zero: Value }[] = []
   const seen: Value[] = []
   for (const [kind, rows] of patches.entries()) {
     const name = `${at}/kind.${kind}`
-    const source = convolutionsSideBySide(weights, levels, channels, KINDS[kind]!.weights)
+    const source = kindWeights(tensors, KINDS[kind]!, 'columns')
     const kernel = g.int8(`${name}/weight`, source, [channels, width, 1, TAPS], 'rows')
-    const matrix = g.int8(`${name}/matrix`, source, [TAPS * width, channels], { order: tapsFirst(levels, channels) })
-    const zero = g.small('uint8', zeros[kind]!)
+    const matrix = g.int8(`${name}/matrix`, source, [TAPS * width, channels], { order: tapsFirst(width) })
+    const zero = g.small('uint8', KINDS[kind]!.zero)
     const samples = reshape(g, `${name}/samples`, someRows(g, `${name}/samples`, rows), -1, TAPS * width)
     const inputs = [samples, matrix.codes, scale, matrix.scales, zero]
     seen.push(g.node('MatMulIntegerToFloat', `${name}/samples`, inputs, { domain: 'com.microsoft' })) // [S, C]
@@ -108,11 +109,10 @@ async function convolved(
     return g.node('QLinearConv', name, inputs, { domain: 'com.microsoft', attributes }) // [1, M, 1, C]
   })
   const line = concat(g, `${at}/kinds`, 2, ...codes) // [1, M, 4, C]
-  const bothShares = Array.from({ length: TILE }, (_, bin) => KINDS.map(({ shares }) => shares[bin]!))
-  const peaks = bothShares.map((shares, bin) => highestSeen(g, `${at}/bin.${bin}`, seen, shares, bias))
+  const peaks = SHARES.map((shares, bin) => highestSeen(g, `${at}/bin.${bin}`, seen, shares, bias))
   const active = scaleOfPeaks(g, `${at}/active`, peaks)
   const rectified: Value[] = []
-  for (const [bin, shares] of bothShares.entries()) {
+  for (const [bin, shares] of SHARES.entries()) {
     const name = `${at}/bin.${bin}`
     const zeroSum = -ZERO_CODE * shares.reduce<number>((sum, share) => sum + share, 0)
     const shift = add(g, `${name}/shift`, mul(g, `${name}/start`, step, g.scalar(zeroSum)), bias)
@@ -130,11 +130,7 @@ function highestSeen(
   shares: readonly number[],
   bias: Value,
 ): Value {
-  const terms = seen.flatMap((rows, kind) => {
-    const share = shares[kind]!
-    return share === 0 ? [] : [share === 1 ? rows : mul(g, `${at}/share.${kind}`, rows, g.scalar(share))]
-  })
-  const step = codeSteps(g, `${at}/range`, g.node('Sum', `${at}/seen`, terms))
+  const step = codeSteps(g, `${at}/range`, sharedBy(g, `${at}/seen`, seen, shares))
   const highest = add(g, `${at}/highest`, mul(g, `${at}/highest`, step, g.scalar(CODE_MAX - ZERO_CODE)), bias)
   return g.node('ReduceMax', `${at}/highest`, [relu(g, `${at}/highest`, highest)], { attributes: { keepdims: int(0) } })
 }
@@ -146,37 +142,6 @@ function someRows(g: GraphBuilder, at: string, rows: Value): Value {
   return g.node('Slice', `${at}/some`, [rows, g.integers(0), g.integers(INT64_MAX), g.integers(0), step])
 }
 
-/**
- * `pconvs` as one convolution of all levels' channels, its three columns summed with these factors: [C, 3 levels C, 3 (rows)],
- * read row by row.
- */
-function convolutionsSideBySide(
-  weights: Weights,
-  levels: number,
-  channels: number,
-  [left, middle, right]: readonly [number, number, number],
-): WeightSource {
-  const width = channels * TAPS
-  const names = Array.from({ length: levels }, (_, level) => `pconvs.${level}.weight`)
-  for (const name of names) weights.source(name, [channels, channels, TAPS, TAPS])
-  return {
-    shape: [channels, levels * channels, TAPS],
-    async *parts() {
-      const stored = await Promise.all(names.map((name) => weights.read(name)))
-      for (let output = 0; output < channels; output++) {
-        const row = new Float32Array(levels * width)
-        for (const [level, values] of stored.entries()) {
-          for (let i = 0; i < width; i++) {
-            const at = (output * width + i) * TAPS
-            row[level * width + i] = left * values[at]! + middle * values[at + 1]! + right * values[at + 2]!
-          }
-        }
-        yield row
-      }
-    },
-  }
-}
-
 async function sumOfBiases(g: GraphBuilder, weights: Weights, levels: number, channels: number): Promise<Value> {
   const sum = new Float32Array(channels)
   for (let level = 0; level < levels; level++) {
@@ -184,12 +149,6 @@ async function sumOfBiases(g: GraphBuilder, weights: Weights, levels: number, ch
     for (const [i, value] of (await weights.read(`pconvs.${level}.bias`)).entries()) sum[i]! += value
   }
   return g.floats('/roi/pconvs/bias', sum, [channels])
-}
-
-/** From (level, channel, tap) to (tap, level, channel). */
-function tapsFirst(levels: number, channels: number): Int32Array {
-  const all = levels * channels
-  return Int32Array.from({ length: all * TAPS }, (_, i) => (i % TAPS) * all + Math.floor(i / TAPS))
 }
 
 /** From (channel, bin) to (bin, channel). */

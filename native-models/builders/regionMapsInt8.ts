@@ -1,16 +1,8 @@
 import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
-import type { Int8Weight } from '../onnx/int8.ts'
 import { add, cast, concat, div, mul, relu, reshape, resizeAlignCorners, split, sub } from '../onnx/ops.ts'
-import {
-  CODE_MAX,
-  codeSteps,
-  highestRectified,
-  rectifiedCodes,
-  reduce,
-  scaleOfPeaks,
-  ZERO_CODE,
-} from './convolutionCodes.ts'
+import { CODE_MAX, highestRectified, reduce, scaleOfPeaks, wholeSteps, ZERO_CODE } from './convolutionCodes.ts'
+import { convolveMap, placesOf, rowFilters, type TileSums, tileWeights } from './mapConvolution.ts'
 import type { Weights } from './weights.ts'
 
 export interface Int8Rounds {
@@ -28,18 +20,16 @@ interface Codes {
   scale: Value
 }
 
-/** What a convolution left: its codes y [1, L, L, C], and per channel [C] what norms them: ReLU(y * gain + shift). */
+/** What a convolution left, and per channel [C] what norms its codes y: ReLU(y * gain + shift); `step` is what a step of y means. */
 interface Convolved {
-  codes: Value
+  sums: TileSums
+  step: Value
   gain: Value
   shift: Value
 }
 
-const TAPS = 3
 /** The code of 0 in the maps that are put out. */
 export const SIGNED_ZERO = -128
-/** Places along a side that are looked at to learn what range a convolution's output will have. */
-const SAMPLES = 10
 /** A channel that the norm turns off keeps this much, so that nothing is divided by zero. */
 const SMALLEST_GAIN = 1e-5
 
@@ -67,9 +57,10 @@ export async function buildInt8Rounds(
     first.push(await floatNorm(g, `/regions/fuse.0/level.${level}`, rows, rounds[0]!, shape))
   }
   let codes = roundTogether(g, '/regions/fuse.0', first, shape)
+  const filters = rowFilters(g, '/regions/row_filter', channels)
   for (const [index, weights] of rounds.slice(1).entries()) {
     const at = `/regions/fuse.${index + 1}`
-    codes = await normTogether(g, at, await convolve(g, at, weights, codes, shape), shape)
+    codes = normTogether(g, at, await convolve(g, at, weights, codes, shape, filters))
   }
   // as the second factor of the region head's products, codes are twice as fast with a sign
   const maps = codes.levels.map((level, i) => {
@@ -122,49 +113,20 @@ async function convolve(
   weights: Weights,
   { levels, scale }: Codes,
   shape: Int8Rounds,
+  filters: readonly Value[],
 ): Promise<Convolved[]> {
   const { side, channels, scales } = shape
-  const source = weights.source('conv.weight', [channels, channels, TAPS, TAPS])
-  const kernel = g.int8(`${at}/conv/weight`, source, source.shape, 'rows')
-  const matrix = g.int8(`${at}/conv/matrix`, source, [TAPS * TAPS * channels, channels], { order: tapsFirst(channels) })
+  const kernel = tileWeights(g, `${at}/conv`, weights, channels)
   const norm = await normWeights(g, `${at}/gn`, weights, channels)
-  const unit = mul(g, `${at}/unit`, kernel.scales, scale) // [C]: what one step of the integer sums means
   const convolved: Convolved[] = []
   for (const [level, map] of exchange(g, at, levels, shape).entries()) {
     const name = `${at}/level.${level}`
     const length = side * scales[level]!
-    const samples = sampledProducts(g, `${name}/samples`, map, matrix, scale, { length, channels })
-    const step = codeSteps(g, `${name}/range`, samples)
-    const requantize = div(g, `${name}/requantize`, unit, step)
-    const inputs = [map, g.scalar(1), g.small('uint8', 0), kernel.codes, requantize, g.small('int8', 0)]
-    inputs.push(g.scalar(1), g.small('uint8', ZERO_CODE))
-    const attributes = { kernel_shape: ints(TAPS, TAPS), pads: ints(1, 1, 1, 1), channels_last: int(1) }
-    const codes = g.node('QLinearConv', name, inputs, { domain: 'com.microsoft', attributes }) // [1, L, L, C]
+    const { codes, step, sums } = convolveMap(g, `${name}/conv`, map, kernel, { scale, length, channels, filters })
     const start = mul(g, `${name}/start`, step, g.scalar(-ZERO_CODE)) // [C], of code 0
-    convolved.push({ codes, ...(await groupNormOf(g, name, { codes, step, start, norm, length }, shape)) })
+    convolved.push({ sums, step, ...(await groupNormOf(g, name, { codes, step, start, norm, length }, shape)) })
   }
   return convolved
-}
-
-/** At a few places of a map [1, L, L, C], what its convolution gives: [places, C]. */
-function sampledProducts(
-  g: GraphBuilder,
-  at: string,
-  map: Value,
-  matrix: Int8Weight,
-  scale: Value,
-  { length, channels }: { length: number; channels: number },
-): Value {
-  const span = length - TAPS + 1 // places where all taps lie on the map
-  const step = Math.max(1, Math.floor(span / SAMPLES))
-  const taps = Array.from({ length: TAPS * TAPS }, (_, tap) => {
-    const [row, column] = [Math.floor(tap / TAPS), tap % TAPS]
-    const bounds = [g.integers(row, column), g.integers(row + span, column + span), g.integers(1, 2)]
-    return g.node('Slice', `${at}/tap.${tap}`, [map, ...bounds, g.integers(step, step)])
-  })
-  const rows = reshape(g, at, concat(g, at, 3, ...taps), -1, TAPS * TAPS * channels)
-  const inputs = [rows, matrix.codes, scale, matrix.scales, g.small('uint8', 0)]
-  return g.node('MatMulIntegerToFloat', at, inputs, { domain: 'com.microsoft' })
 }
 
 interface NormInput {
@@ -224,19 +186,17 @@ async function groupNormOf(
   return { gain: mul(g, `${at}/gain`, factor, step), shift: add(g, `${at}/shift`, fromMiddle, norm.bias) }
 }
 
-/** ReLU(y * gain + shift) of all levels, as codes of one scale. */
-async function normTogether(
-  g: GraphBuilder,
-  at: string,
-  convolved: readonly Convolved[],
-  { channels }: Int8Rounds,
-): Promise<Codes> {
+/** ReLU(y * gain + shift) of all levels, as codes of one scale, from what y is the rounded sum of. */
+function normTogether(g: GraphBuilder, at: string, convolved: readonly Convolved[]): Codes {
   const peaks = convolved.map((level, i) => highestRectified(g, `${at}/level.${i}/peak`, level))
   const scale = scaleOfPeaks(g, at, peaks)
   const levels: Value[] = []
-  for (const [i, { codes, gain, shift }] of convolved.entries()) {
+  for (const [i, { sums, step, gain, shift }] of convolved.entries()) {
     const name = `${at}/level.${i}/normed`
-    levels.push(await rectifiedCodes(g, name, codes, { gain, shift, scale, channels }))
+    const perUnit = mul(g, `${name}/unit`, gain, div(g, `${name}/unit`, sums.unit, step)) // [C]
+    const atZero = add(g, `${name}/at_zero`, shift, mul(g, `${name}/at_zero`, gain, g.scalar(ZERO_CODE)))
+    const bias = wholeSteps(g, `${name}/bias`, atZero, perUnit)
+    levels.push(placesOf(g, name, sums, { factor: div(g, `${name}/factor`, perUnit, scale), bias, zero: 0 }))
   }
   return { levels, scale }
 }
@@ -288,10 +248,4 @@ async function normWeights(g: GraphBuilder, at: string, weights: Weights, channe
     weight: await g.floats(`${at}/gn/weight`, weight, [channels]),
     bias: await g.weight(`${at}/gn/bias`, weights.source('gn.bias', [channels])),
   }
-}
-
-/** From (channel, row, column) to (row, column, channel): the place of each weight of an output. */
-function tapsFirst(channels: number): Int32Array {
-  const taps = TAPS * TAPS
-  return Int32Array.from({ length: channels * taps }, (_, i) => (i % taps) * channels + Math.floor(i / taps))
 }

@@ -4,34 +4,12 @@ import { add, concat, div, gather, matMul, mul, reshape, split, sub, unsqueeze }
 import { CODE_MAX } from './convolutionCodes.ts'
 import { SIGNED_ZERO } from './regionMapsInt8.ts'
 import { binWeights, type RoiAlign } from './roiAlign.ts'
+import { KINDS, type Kind, MIDDLE, SAFE_STEP, TAPS, TILE } from './tiles.ts'
 
-/** Rows of bins that the convolution meets at each place. */
-export const TAPS = 3
-/** Bins side by side that are made of one tile. */
-export const TILE = 2
-/** The code of 0 where numbers lie on both sides of it. */
-const MIDDLE = 128
 /** Pooled channels at a time: the runtime holds their sums in 32 bits. */
 const CHANNELS_AT_A_TIME = 256
 const INT64 = 7
 const BOOL = 9
-
-/**
- * What a tile's four bins d0..d3 in a row (the one before it, its own two, the one behind) become, so that a row of three
- * weights g0, g1, g2 needs four products for the tile's two bins instead of six (Winograd's F(2, 3)):
- * ```
- *  (d0 - d2) g0 = m0   (d1 + d2) (g0 + g1 + g2) / 2 = m1   (d2 - d1) (g0 - g1 + g2) / 2 = m2   (d1 - d3) g2 = m3
- *  first bin = m0 + m1 + m2   second bin = m1 - m2 - m3
- * ```
- */
-export const KINDS = [
-  { bins: [1, 0, -1, 0], weights: [1, 0, 0], shares: [1, 0] },
-  { bins: [0, 1, 1, 0], weights: [0.5, 0.5, 0.5], shares: [1, 1] },
-  { bins: [0, -1, 1, 0], weights: [0.5, -0.5, 0.5], shares: [1, -1] },
-  { bins: [0, 1, 0, -1], weights: [0, 0, 1], shares: [0, -1] },
-] as const
-/** A step of a tile's codes in steps of the maps': no sum and no difference of two codes leaves the range. */
-export const TILE_STEP = 2
 
 /** One level of the maps: int8 [L, L, C] (row, column, channel), SIGNED_ZERO for 0. */
 export interface Level {
@@ -41,8 +19,8 @@ export interface Level {
 }
 
 export interface Tiles {
-  /** for each of KINDS uint8 [R + 1, count, 3 C] whose rows are rows of bins, one after the other, and the code of 0 in it */
-  kinds: readonly { codes: Value; zero: number; first: number; count: number }[]
+  /** for each of KINDS uint8 [R + 1, count, 3 C], a row of bins each, where its tiles begin in every row */
+  kinds: readonly { codes: Value; first: number; count: number }[]
   /** int64 [N, bins + 2]: the row of each row of bins, and of the padding above and below them */
   rows: Value
   /** int64 [1]: R, the row of nothing */
@@ -85,23 +63,23 @@ export async function pooledTiles(
     const rowCodes = g.node('QuantizeLinear', `${at}/rows/codes`, [rows[level]!, share, g.small('uint8', 0)])
     const all = reshape(g, `${at}/rows`, rowCodes, -1, length) // [N bins, L]
     const some = withLast(g, `${at}/rows/seen`, gather(g, `${at}/rows/seen`, all, seen, 0), 0) // [R + 1, L]
-    const tilesOf = async (name: string, kinds: readonly (typeof KINDS)[number][], zero: number) => {
+    const tilesOf = async (name: string, kinds: readonly Kind[], zero: number) => {
       const name_ = `${at}/${name}`
       const matrix = await g.floats(`${name_}/transform`, transform(kinds, bins), [kinds.length * tiles, bins])
       const floats = matMul(g, name_, matrix, columns[level]!) // [N, kinds tiles, L]
-      const step = g.scalar(TILE_STEP / (zero === 0 ? CODE_MAX : CODE_MAX - 1))
+      const share = g.scalar(2 / (zero === 0 ? CODE_MAX : CODE_MAX - 1)) // sums of two shares, differences of them
       const zeroCode = g.small('uint8', zero)
-      const codes = g.node('QuantizeLinear', `${name_}/codes`, [floats, step, zeroCode])
+      const codes = g.node('QuantizeLinear', `${name_}/codes`, [floats, share, zeroCode])
       const ofRows = gather(g, `${name_}/seen`, codes, boxes, 0) // [R + 1, kinds tiles, L]
       return (part: string, down: Value) =>
         g.node('QLinearMatMul', `${name_}/${part}`, [
           ofRows,
-          step,
+          share,
           zeroCode,
           down,
           g.scalar(1),
           g.small('uint8', 0),
-          g.scalar(TILE_STEP),
+          g.scalar(SAFE_STEP),
           zeroCode,
         ])
     }
@@ -119,9 +97,9 @@ export async function pooledTiles(
   }
   const sum = concat(g, '/roi/sums', 2, ...sums) // [R + 1, tiles, 3 C]
   const difference = concat(g, '/roi/differences', 2, ...differences) // [R + 1, 3 tiles, 3 C]
-  const signed = (order: number) => ({ codes: difference, zero: MIDDLE, first: order * tiles, count: 3 * tiles })
+  const signed = (order: number) => ({ codes: difference, first: order * tiles, count: 3 * tiles })
   return {
-    kinds: [signed(0), { codes: sum, zero: 0, first: 0, count: tiles }, signed(1), signed(2)],
+    kinds: [signed(0), { codes: sum, first: 0, count: tiles }, signed(1), signed(2)],
     rows: paddedRows(g, place, bins),
     none: place.count,
     busy: busyTiles(g, seenRows, touched(g, '/roi/seen/columns', columns), bins),
@@ -143,10 +121,10 @@ function inParts(g: GraphBuilder, at: string, map: Value, channels: number): [st
 }
 
 /** The columns of bins as tiles, kind by kind: [kinds tiles, bins]. */
-function transform(kinds: readonly (typeof KINDS)[number][], bins: number): Float32Array {
+function transform(kinds: readonly Kind[], bins: number): Float32Array {
   const tiles = Math.ceil(bins / TILE)
   const matrix = new Float32Array(kinds.length * tiles * bins)
-  for (const [kind, { bins: factors }] of kinds.entries()) {
+  for (const [kind, { places: factors }] of kinds.entries()) {
     for (let tile = 0; tile < tiles; tile++) {
       for (const [i, factor] of factors.entries()) {
         const bin = tile * TILE - 1 + i
