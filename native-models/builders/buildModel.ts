@@ -36,7 +36,7 @@ export interface ConvertProgress {
 const SPARE_BYTES = 16 << 20
 
 /** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
-const CONVERSION = 'conversion 9'
+const CONVERSION = 'conversion 10'
 
 /**
  * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is
