@@ -1,5 +1,6 @@
 import { int, text } from '../onnx/attributes.ts'
 import type { Attribute, ModelRecord, NodeRecord, TensorRecord } from '../onnx/proto.ts'
+import { longs, node } from '../onnx/records.ts'
 
 /** The blocks that onnxruntime's WebGPU kernels are written for: others take slower ones. */
 const SHORT = 32
@@ -16,8 +17,7 @@ export function withShortBlocks(model: ModelRecord): ModelRecord {
   const added: NodeRecord[] = []
   const constants = new Map<string, TensorRecord>()
   const listed = (name: string, ...values: number[]): string => {
-    const raw = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
-    constants.set(name, { name, type: 'int64', shape: [values.length], bytes: { at: 'inline', raw } })
+    constants.set(name, longs(name, ...values))
     return name
   }
   const nodes = model.nodes.map((one): NodeRecord => {
@@ -124,7 +124,3 @@ function halvesOf({ name, type, shape, bytes }: TensorRecord): [TensorRecord, Te
 }
 
 const numberOf = (one: NodeRecord, name: string): number => (one.attributes[name] as { value: number }).value
-
-function node(opType: string, output: string, inputs: string[]): NodeRecord {
-  return { name: `${output}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes: {} }
-}

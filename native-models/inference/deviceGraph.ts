@@ -3,6 +3,7 @@ import type { GromaConfig } from '../groma/config.ts'
 import { int, ints } from '../onnx/attributes.ts'
 import { decodeModel } from '../onnx/decode.ts'
 import { ELEMENT_TYPE, encodeModel, type ModelRecord, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+import { longs, node } from '../onnx/records.ts'
 import { withFusedMlp, withShortBlocks } from './deviceBlocks.ts'
 import { withFloatPrompt } from './floatPrompt.ts'
 import { type DecoderShape, withGroupedAttention } from './groupedDecoder.ts'
@@ -66,14 +67,6 @@ export function withExactBlocks(model: ModelRecord): ModelRecord {
   return { ...model, nodes }
 }
 
-const node = (
-  opType: string,
-  name: string,
-  inputs: string[],
-  output: string,
-  attributes: NodeRecord['attributes'] = {},
-): NodeRecord => ({ name: `${name}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes })
-
 /**
  * ```
  *  q [1, N, C] -> [1, N, h, d] -> [1, h, N, d] * 1/sqrt(d) --- MatMul - Softmax - MatMul [1, h, N, d] -> [1, N, C]
@@ -85,8 +78,8 @@ function withPlainAttention(model: ModelRecord, headSize: number): ModelRecord {
   if (!model.nodes.some(isAttention)) return model
   const constants: TensorRecord[] = [
     floatConstant('/device/attention/scale', 1 / Math.sqrt(headSize)),
-    longConstant('/device/attention/heads', [0, 0, -1, headSize]),
-    longConstant('/device/attention/merged', [0, 0, -1]),
+    longs('/device/attention/heads', 0, 0, -1, headSize),
+    longs('/device/attention/merged', 0, 0, -1),
   ]
   const [scale, perHead, merged] = constants.map(({ name }) => name) as [string, string, string]
   const nodes = model.nodes.flatMap((one) => {
@@ -94,19 +87,19 @@ function withPlainAttention(model: ModelRecord, headSize: number): ModelRecord {
     const [query, key, value] = one.inputs as [string, string, string]
     const at = one.name
     const heads = (name: string, x: string, ...perm: number[]) => [
-      node('Reshape', `${at}/${name}`, [x, perHead], `${at}/${name}/rows`),
-      node('Transpose', `${at}/${name}`, [`${at}/${name}/rows`], `${at}/${name}`, { perm: ints(...perm) }),
+      node('Reshape', `${at}/${name}/rows`, [x, perHead]),
+      node('Transpose', `${at}/${name}`, [`${at}/${name}/rows`], { perm: ints(...perm) }),
     ]
     return [
       ...heads('query', query, 0, 2, 1, 3),
       ...heads('key', key, 0, 2, 3, 1),
       ...heads('value', value, 0, 2, 1, 3),
-      node('Mul', `${at}/scale`, [`${at}/query`, scale], `${at}/scaled`),
-      node('MatMul', `${at}/scores`, [`${at}/scaled`, `${at}/key`], `${at}/scores`),
-      node('Softmax', at, [`${at}/scores`], `${at}/shares`, { axis: int(-1) }),
-      node('MatMul', `${at}/mix`, [`${at}/shares`, `${at}/value`], `${at}/mixed`),
-      node('Transpose', `${at}/mix`, [`${at}/mixed`], `${at}/mixed_rows`, { perm: ints(0, 2, 1, 3) }),
-      node('Reshape', `${at}/mix`, [`${at}/mixed_rows`, merged], one.outputs[0]!),
+      node('Mul', `${at}/scaled`, [`${at}/query`, scale]),
+      node('MatMul', `${at}/scores`, [`${at}/scaled`, `${at}/key`]),
+      node('Softmax', `${at}/shares`, [`${at}/scores`], { axis: int(-1) }),
+      node('MatMul', `${at}/mixed`, [`${at}/shares`, `${at}/value`]),
+      node('Transpose', `${at}/mixed_rows`, [`${at}/mixed`], { perm: ints(0, 2, 1, 3) }),
+      node('Reshape', one.outputs[0]!, [`${at}/mixed_rows`, merged]),
     ]
   })
   return { ...model, nodes, initializers: [...model.initializers, ...constants] }
@@ -133,15 +126,10 @@ function withHalfFloats(model: ModelRecord): ModelRecord {
 }
 
 function cast(from: string, to: string, type: 'float16' | 'float32'): NodeRecord {
-  return node('Cast', `${to}/${type}`, [from], to, { to: int(ELEMENT_TYPE[type]) })
+  return node('Cast', to, [from], { to: int(ELEMENT_TYPE[type]) })
 }
 
 function floatConstant(name: string, value: number): TensorRecord {
   const raw = new Uint8Array(Float32Array.of(value).buffer)
   return { name, type: 'float32', shape: [], bytes: { at: 'inline', raw } }
-}
-
-function longConstant(name: string, values: readonly number[]): TensorRecord {
-  const raw = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
-  return { name, type: 'int64', shape: [values.length], bytes: { at: 'inline', raw } }
 }

@@ -1,5 +1,6 @@
 import { int } from '../onnx/attributes.ts'
-import { encodeModel, type ModelRecord, type NodeRecord } from '../onnx/proto.ts'
+import { encodeModel, type NodeRecord } from '../onnx/proto.ts'
+import { longs, node } from '../onnx/records.ts'
 import { DeviceTensors } from './deviceTensors.ts'
 import type { CacheShape, KvCache, KvSegment, KvStore } from './kvCache.ts'
 import { type Feeds, floats, GraphSession, integers, type Tensor } from './session.ts'
@@ -184,8 +185,8 @@ function selectGraph(shape: CacheShape): Uint8Array {
   const nodes = names('x', shape.layerCount).flatMap((x) => {
     const y = x.replace('x', 'y')
     return [
-      node('Gather', [x, 'rows'], `${y}/rows`, { axis: int(SEQUENCES) }),
-      node('Slice', [`${y}/rows`, '/zero', 'length', '/tokens'], y),
+      node('Gather', `${y}/rows`, [x, 'rows'], { axis: int(SEQUENCES) }),
+      node('Slice', y, [`${y}/rows`, '/zero', 'length', '/tokens']),
     ]
   })
   return toolGraph('select', shape, nodes, ['x'])
@@ -196,25 +197,15 @@ function joinGraph(shape: CacheShape): Uint8Array {
   const nodes = names('x', shape.layerCount).flatMap((x) => {
     const [y, z] = [x.replace('x', 'y'), x.replace('x', 'z')]
     return [
-      node('Slice', [z, '/zero', 'length', '/tokens'], `${y}/new`),
-      node('Concat', [x, `${y}/new`], y, { axis: int(TOKENS) }),
+      node('Slice', `${y}/new`, [z, '/zero', 'length', '/tokens']),
+      node('Concat', y, [x, `${y}/new`], { axis: int(TOKENS) }),
     ]
   })
   return toolGraph('join', shape, nodes, ['x', 'z'])
 }
 
-function node(opType: string, inputs: string[], output: string, attributes: NodeRecord['attributes'] = {}): NodeRecord {
-  return { name: `${output}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes }
-}
-
 function toolGraph(name: string, shape: CacheShape, nodes: NodeRecord[], places: string[]): Uint8Array {
   const { layerCount, kvHeadCount, headSize } = shape
-  const number = (at: string, value: number): ModelRecord['initializers'][number] => ({
-    name: at,
-    type: 'int64',
-    shape: [1],
-    bytes: { at: 'inline', raw: new Uint8Array(BigInt64Array.of(BigInt(value)).buffer) },
-  })
   const tensors = (place: string) =>
     names(place, layerCount).map((at) => ({
       name: at,
@@ -227,7 +218,7 @@ function toolGraph(name: string, shape: CacheShape, nodes: NodeRecord[], places:
     opset: 17,
     contribOpset: 1,
     nodes,
-    initializers: [number('/zero', 0), number('/tokens', TOKENS)],
+    initializers: [longs('/zero', 0), longs('/tokens', TOKENS)],
     inputs: [
       ...places.flatMap(tensors),
       ...(usesRows ? [{ name: 'rows', type: 'int64' as const, shape: ['R'] }] : []),

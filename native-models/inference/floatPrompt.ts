@@ -1,5 +1,6 @@
 import { ints } from '../onnx/attributes.ts'
 import type { ModelRecord, NodeRecord, ValueRecord } from '../onnx/proto.ts'
+import { node } from '../onnx/records.ts'
 import { reachable } from './reachable.ts'
 
 /**
@@ -47,7 +48,3 @@ export function withFloatPrompt(model: ModelRecord): ModelRecord {
 
 const SCALE = /^prefix_(key|value)_scale\.\d+$/
 const PROMPT = /^prefix_(key|value)\.\d+$/
-
-function node(opType: string, output: string, inputs: string[], attributes: NodeRecord['attributes'] = {}): NodeRecord {
-  return { name: `${output}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes }
-}

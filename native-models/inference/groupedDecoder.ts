@@ -1,5 +1,6 @@
 import { int } from '../onnx/attributes.ts'
 import type { ModelRecord, NodeRecord, TensorRecord, ValueRecord } from '../onnx/proto.ts'
+import { longs, node } from '../onnx/records.ts'
 import { reachable } from './reachable.ts'
 
 /** Sizes of the decoder that its graph does not tell. */
@@ -29,7 +30,7 @@ export function withGroupedAttention(model: ModelRecord, shape: DecoderShape, ha
     if (!node) throw new Error(`the decoder has no node ${name}`)
     return node
   }
-  const constants: TensorRecord[] = [longs('/grouped/rows', [-1, headCount * headSize]), longs('/grouped/rest', [-1])]
+  const constants: TensorRecord[] = [longs('/grouped/rows', -1, headCount * headSize), longs('/grouped/rest', -1)]
   const added: NodeRecord[] = [
     node('Shape', '/grouped/leading', ['inputs_embeds'], { start: int(0), end: int(2) }),
     node('Concat', '/grouped/packed', ['/grouped/leading', '/grouped/rest'], { axis: int(0) }),
@@ -85,12 +86,3 @@ export function withGroupedAttention(model: ModelRecord, shape: DecoderShape, ha
 }
 
 const isPresent = (name: string): boolean => /^present_(key|value)\.\d+$/.test(name)
-
-function node(opType: string, output: string, inputs: string[], attributes: NodeRecord['attributes'] = {}): NodeRecord {
-  return { name: `${output}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes }
-}
-
-function longs(name: string, values: readonly number[]): TensorRecord {
-  const raw = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
-  return { name, type: 'int64', shape: [values.length], bytes: { at: 'inline', raw } }
-}

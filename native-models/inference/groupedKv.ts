@@ -1,5 +1,6 @@
 import { int } from '../onnx/attributes.ts'
-import { ELEMENT_BYTES, type ElementType, encodeModel, type NodeRecord, type TensorRecord } from '../onnx/proto.ts'
+import { ELEMENT_BYTES, type ElementType, encodeModel, type TensorRecord } from '../onnx/proto.ts'
+import { longs, node } from '../onnx/records.ts'
 import { DeviceTensors } from './deviceTensors.ts'
 import { type CacheShape, KINDS, type KvCache, type KvSegment, type KvStore } from './kvCache.ts'
 import { type Feeds, GraphSession, integers, type Tensor, wholes } from './session.ts'
@@ -247,17 +248,17 @@ function moveGraph({ layerCount, kvHeadCount, headSize }: CacheShape, type: Elem
   const nodes = names('x', layerCount).flatMap((x) => {
     const y = x.replace('x', 'y')
     return [
-      node('Slice', [x, '/zero', 'length', '/places'], `${y}/slice`),
-      node('Gather', [`${y}/slice`, 'rows'], `${y}/rows`, SEQUENCES),
-      node('Concat', [`${y}/rows`, '/noughts'], y, PLACES),
+      node('Slice', `${y}/slice`, [x, '/zero', 'length', '/places']),
+      node('Gather', `${y}/rows`, [`${y}/slice`, 'rows'], { axis: int(SEQUENCES) }),
+      node('Concat', y, [`${y}/rows`, '/noughts'], { axis: int(PLACES) }),
     ]
   })
   return encodeModel({
     graphName: 'kv-move',
     opset: 17,
     contribOpset: 1,
-    nodes: [node('Expand', ['/nought', 'rest'], '/noughts'), ...nodes],
-    initializers: [number('/zero', 0), number('/places', PLACES), nought(type)],
+    nodes: [node('Expand', '/noughts', ['/nought', 'rest']), ...nodes],
+    initializers: [longs('/zero', 0), longs('/places', PLACES), nought(type)],
     inputs: [
       ...tensors('x', 'B'),
       { name: 'rows', type: 'int64', shape: ['R'] },
@@ -274,21 +275,11 @@ function noughtGraph(type: ElementType): Uint8Array {
     graphName: 'kv-nought',
     opset: 17,
     contribOpset: 1,
-    nodes: [node('Expand', ['/nought', 'shape'], 'y')],
+    nodes: [node('Expand', 'y', ['/nought', 'shape'])],
     initializers: [nought(type)],
     inputs: [{ name: 'shape', type: 'int64', shape: [4] }],
     outputs: [{ name: 'y', type, shape: ['B', 'G', 'C', 'd'] }],
   })
-}
-
-function node(opType: string, inputs: string[], output: string, axis?: number): NodeRecord {
-  const attributes = axis === undefined ? {} : { axis: int(axis) }
-  return { name: `${output}/${opType}`, opType, domain: '', inputs, outputs: [output], attributes }
-}
-
-function number(name: string, value: number): TensorRecord {
-  const raw = new Uint8Array(BigInt64Array.of(BigInt(value)).buffer)
-  return { name, type: 'int64', shape: [1], bytes: { at: 'inline', raw } }
 }
 
 function nought(type: ElementType): TensorRecord {
