@@ -45,11 +45,17 @@ export async function uprightSize(path: string): Promise<{ width: number; height
 export async function probeImage(path: string): Promise<{ width: number; height: number }> {
   try {
     const { format, autoOrient } = await open(path).metadata()
-    if (!(await endsProperly(path, format ?? ''))) await open(path).timeout({ seconds: TIMEOUT_SECONDS }).stats()
+    if (!(await endsProperly(path, format ?? ''))) await decodeToEnd(path)
     return { width: autoOrient.width, height: autoOrient.height }
   } catch (error) {
     throw new AppError('IMAGE_UNREADABLE', reasonOf(error), { cause: error })
   }
+}
+
+/** @throws Error when pixels are missing. (sharp's `stats()` takes two of five cut files for whole on a busy machine.) */
+async function decodeToEnd(path: string): Promise<void> {
+  const small = open(path).resize(16, 16, { fit: 'fill', fastShrinkOnLoad: false })
+  await small.timeout({ seconds: TIMEOUT_SECONDS }).raw().toBuffer()
 }
 
 /** Whether the file ends as its format says; true for formats whose end says nothing. */

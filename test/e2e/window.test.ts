@@ -176,7 +176,11 @@ describe.skipIf(withoutBrowser())('the window', () => {
   })
 
   it('zooms with the wheel and returns with 0', async () => {
-    const zoom = () => page.locator('.status-bar').textContent()
+    const zoom = () =>
+      page
+        .locator('.status-bar')
+        .getByText(/^\d+ %$/)
+        .textContent()
     const before = await zoom()
     await page.mouse.move(...(await at(400, 250)))
     await page.keyboard.down('Control')
