@@ -1,11 +1,9 @@
 import type { GromaConfig } from '../groma/config.ts'
-import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
-import { rowCodes, rowProduct } from '../onnx/int8.ts'
-import { type Affine, add, attention, gelu, layerNorm, mul } from '../onnx/ops.ts'
+import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
+import { int8Linear, int8Linears } from '../onnx/int8.ts'
+import { add, attention, gelu, layerNorm } from '../onnx/ops.ts'
 import type { Weights } from './weights.ts'
 
-/** The code of 0 in what lies on both sides of it alike. */
-const MIDDLE = 128
 /** GELU never goes below -0.17: nearly all codes are for what lies above 0. */
 const GELU_ZERO_CODE = 24
 
@@ -26,51 +24,21 @@ export async function encoderLayerInt8(
   { hiddenSize: width, headCount: heads, mlpSize, qkvBias, layerNormEps: epsilon }: GromaConfig['vision'],
 ): Promise<Value> {
   const normed = await layerNorm(g, `${at}/norm1`, x, { ...weights.affine('norm1', [width]), epsilon })
-  const rows = { ...rowCodes(g, `${at}/attn/qkv`, normed, MIDDLE), zeroCode: MIDDLE }
   const own = weights.at('attention.attention')
-  const projected = (name: string) =>
-    product(g, `${at}/attn/${name}`, rows, own.source(`${name}.weight`, [width, width]))
-  const inputs = { query: projected('query'), key: projected('key'), value: projected('value') }
-  const biases = Object.keys(inputs).map((name) => ({ name: `${name}.bias`, expected: [width] }))
+  const names = ['query', 'key', 'value'] as const
+  const matrices = Object.fromEntries(names.map((name) => [name, own.source(`${name}.weight`, [width, width])]))
+  const [query, key, value] = int8Linears(g, `${at}/attn`, normed, matrices)
+  const biases = names.map((name) => ({ name: `${name}.bias`, expected: [width] }))
   const bias = qkvBias ? await g.weight(`${at}/attn/qkv/bias`, own.stacked(...biases)) : undefined
-  const mixed = attention(g, `${at}/attn`, inputs, { heads, width, bias })
+  const mixed = attention(g, `${at}/attn`, { query: query!, key: key!, value: value! }, { heads, width, bias })
   const lambda = (part: 1 | 2) => g.weight(`${at}/scale${part}`, weights.source(`layer_scale${part}.lambda1`, [width]))
   const dense = weights.affine('attention.output.dense', [width, width])
-  const attended = await linear(g, `${at}/attn/dense`, mixed, dense, { outputScale: await lambda(1) })
+  const attended = await int8Linear(g, `${at}/attn/dense`, mixed, dense, { outputScale: await lambda(1) })
   const middle = add(g, `${at}/attn`, x, attended)
 
   const normed2 = await layerNorm(g, `${at}/norm2`, middle, { ...weights.affine('norm2', [width]), epsilon })
-  const expanded = await linear(g, `${at}/mlp/fc1`, normed2, weights.affine('mlp.fc1', [mlpSize, width]))
+  const expanded = await int8Linear(g, `${at}/mlp/fc1`, normed2, weights.affine('mlp.fc1', [mlpSize, width]))
   const fc2 = weights.affine('mlp.fc2', [width, mlpSize])
   const options = { outputScale: await lambda(2), zeroCode: GELU_ZERO_CODE }
-  return add(g, `${at}/mlp`, middle, await linear(g, `${at}/mlp/fc2`, gelu(g, `${at}/mlp`, expanded), fc2, options))
-}
-
-interface LinearOptions {
-  zeroCode?: number
-  /** [N]: a constant, so that it costs nothing when the graph runs */
-  outputScale?: Value
-}
-
-/** (x [M, K] . weight [N, K] + bias) * outputScale -> [M, N]; each row of x has a step of its own. */
-async function linear(
-  g: GraphBuilder,
-  path: string,
-  x: Value,
-  { weight, bias }: Required<Affine>,
-  { zeroCode = MIDDLE, outputScale }: LinearOptions = {},
-): Promise<Value> {
-  const scaled = product(g, path, { ...rowCodes(g, path, x, zeroCode), zeroCode }, weight, outputScale)
-  const shift = await g.weight(`${path}/bias`, bias!)
-  return add(g, `${path}/bias`, scaled, outputScale ? mul(g, `${path}/bias`, shift, outputScale) : shift)
-}
-
-type Rows = ReturnType<typeof rowCodes> & { zeroCode: number }
-
-/** Rows in codes times weight [N, K]: float [M, N]. */
-function product(g: GraphBuilder, path: string, rows: Rows, weight: WeightSource, outputScale?: Value): Value {
-  const [outputs, inputs] = weight.shape as [number, number]
-  const { codes, scales } = g.int8(`${path}/weight`, weight, [inputs, outputs], {})
-  const matrix = { codes, scales: outputScale ? mul(g, `${path}/scales`, scales, outputScale) : scales }
-  return mul(g, `${path}/unscale`, rowProduct(g, path, rows.codes, matrix, rows.zeroCode), rows.step)
+  return add(g, `${at}/mlp`, middle, await int8Linear(g, `${at}/mlp/fc2`, gelu(g, `${at}/mlp`, expanded), fc2, options))
 }

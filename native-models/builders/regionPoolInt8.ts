@@ -1,10 +1,11 @@
 import { int, ints } from '../onnx/attributes.ts'
 import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
+import { MIDDLE } from '../onnx/int8.ts'
 import { add, concat, div, gather, matMul, mul, reshape, split, sub, unsqueeze } from '../onnx/ops.ts'
 import { CODE_MAX } from './convolutionCodes.ts'
 import { SIGNED_ZERO } from './regionMapsInt8.ts'
 import { binWeights, type RoiAlign } from './roiAlign.ts'
-import { KINDS, type Kind, MIDDLE, SAFE_STEP, TAPS, TILE } from './tiles.ts'
+import { KINDS, type Kind, SAFE_STEP, TAPS, TILE } from './tiles.ts'
 
 /** Pooled channels at a time: the runtime holds their sums in 32 bits. */
 const CHANNELS_AT_A_TIME = 256

@@ -1,11 +1,10 @@
 import type { WeightSource } from '../onnx/graphBuilder.ts'
+import { MIDDLE } from '../onnx/int8.ts'
 
 /** Weights along a side of a convolution. */
 export const TAPS = 3
 /** Places side by side that are computed together: a tile. */
 export const TILE = 2
-/** The code of 0 where numbers lie on both sides of it. */
-export const MIDDLE = 128
 
 /**
  * Winograd's F(2, 3): of the four places d0..d3 that a tile's two results see along a side (the one before it, its own two, the

@@ -15,47 +15,59 @@ export interface Int8Weight {
   scales: Value
 }
 
-/** The code of 0 where inputs lie on both sides of it alike. */
-const MIDDLE = 128
+/** The code of 0 in what lies on both sides of it alike. */
+export const MIDDLE = 128
 const UINT8_MAX = 255
 /** Rows that reach less far count as zero. */
 const SMALLEST_PEAK = 1e-12
 
 /**
- * x [M, K], weight [N, K] as checkpoints store it -> [M, N]. Each row has a step of its own, whatever the others hold.
+ * (x [M, K] . weight [N, K] as checkpoints store it + bias) * outputScale -> [M, N]. Each row has a step of its own, whatever
+ * the others hold.
  * ```
  *  x -+------------------------> QuantizeLinear -> MatMulIntegerToFloat -> * step -> + bias
  *     '-> its row's ends -> step [M] --'--------------------------------------'
  * ```
- * @param zeroCode of the inputs' codes: low for inputs that are hardly ever negative
  */
 export async function int8Linear(
   g: GraphBuilder,
   path: string,
   x: Value,
   { weight, bias }: Affine,
-  { zeroCode = MIDDLE }: { zeroCode?: number } = {},
+  options: ProductOptions = {},
 ): Promise<Value> {
-  const scaled = unscaledProduct(g, path, rowCodes(g, path, x, zeroCode), weight, zeroCode)
-  return bias ? add(g, `${path}/bias`, scaled, await g.weight(`${path}/bias`, bias)) : scaled
+  const scaled = rowsTimes(g, path, rowCodes(g, path, x, options.zeroCode), weight, options)
+  if (!bias) return scaled
+  const shift = await g.weight(`${path}/bias`, bias)
+  const { outputScale } = options
+  return add(g, `${path}/bias`, scaled, outputScale ? mul(g, `${path}/bias`, shift, outputScale) : shift)
+}
+
+export interface ProductOptions {
+  /** of the inputs' codes: low for inputs that are hardly ever negative */
+  zeroCode?: number
+  /** [N]: a constant, so that it costs nothing when the graph runs */
+  outputScale?: Value
 }
 
 /** Several matrices over the same rows, which are rounded once: a product of few columns writes less than a cache holds. */
 export function int8Linears(g: GraphBuilder, path: string, x: Value, weights: Record<string, WeightSource>): Value[] {
   const rows = rowCodes(g, path, x)
-  return Object.entries(weights).map(([name, weight]) => unscaledProduct(g, `${path}/${name}`, rows, weight))
+  return Object.entries(weights).map(([name, weight]) => rowsTimes(g, `${path}/${name}`, rows, weight))
 }
 
-function unscaledProduct(
+/** Rows in codes times weight [N, K]: float [M, N]. */
+function rowsTimes(
   g: GraphBuilder,
   path: string,
-  { codes, step }: RowCodes,
+  { codes: rows, step }: RowCodes,
   weight: WeightSource,
-  zeroCode = MIDDLE,
+  { zeroCode = MIDDLE, outputScale }: ProductOptions = {},
 ): Value {
-  const [rows, width] = weight.shape as [number, number]
-  const matrix = g.int8(`${path}/weight`, weight, [width, rows], {})
-  return mul(g, `${path}/unscale`, rowProduct(g, path, codes, matrix, zeroCode), step)
+  const [outputs, inputs] = weight.shape as [number, number]
+  const { codes, scales } = g.int8(`${path}/weight`, weight, [inputs, outputs], {})
+  const matrix = { codes, scales: outputScale ? mul(g, `${path}/scales`, scales, outputScale) : scales }
+  return mul(g, `${path}/unscale`, rowProduct(g, path, rows, matrix, zeroCode), step)
 }
 
 export interface RowCodes {

@@ -17,7 +17,9 @@ export function EngineStatus() {
   if (engine === null) return null
   const running = engine.status === 'ready' || engine.status === 'busy'
   const speed =
-    engine.secondsPerImage === null ? null : t('engine.perImage', { seconds: engine.secondsPerImage.toFixed(1) })
+    engine.secondsPerImage === null
+      ? null
+      : t('engine.perImage', { seconds: engine.secondsPerImage.toFixed(engine.secondsPerImage < 1 ? 2 : 1) })
   const words = running
     ? [engine.modelName, PROVIDERS[engine.provider.toLowerCase()] ?? engine.provider, speed]
     : [t(`engine.${engine.status}`), percent(engine.progress)]
