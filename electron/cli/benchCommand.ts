@@ -19,6 +19,7 @@ export const FIGURES = [
   'resident',
   'ready',
   'throughput',
+  'precision',
   'data',
   'gpu',
 ] as const

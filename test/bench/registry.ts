@@ -11,6 +11,7 @@ export const figures = {
   resident: async () => (await import('./figures/resident.ts')).resident,
   ready: async () => (await import('./figures/ready.ts')).ready,
   throughput: async () => (await import('./figures/throughput.ts')).throughput,
+  precision: async () => (await import('./figures/precision.ts')).precision,
   data: async () => (await import('./figures/data.ts')).data,
   gpu: async () => (await import('./figures/gpu.ts')).gpu,
 } as const satisfies Record<string, () => Promise<Figure>>

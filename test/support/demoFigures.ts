@@ -79,25 +79,30 @@ function copyWithout(checkpoint: string, part: RegionTokenPart, to: string): voi
   writeFileSync(join(to, 'model.safetensors'), bytes)
 }
 
+export interface DemoOptions {
+  checkpoint?: string
+  without?: RegionTokenPart
+  /** fp32 by default, as `models convert` names precisions */
+  llm?: string
+  vision?: string
+}
+
 /** The demo model as an engine folder of its own. */
-export async function makeDemoFolder(
-  options: { checkpoint?: string; without?: RegionTokenPart } = {},
-): Promise<{ dir: string; remove(): void }> {
+export async function makeDemoFolder(options: DemoOptions = {}): Promise<{ dir: string; remove(): void }> {
   const folder = mkdtempSync(join(tmpdir(), 'gromatic-demo-'))
   const dir = join(folder, 'model')
+  const { llm = 'fp32', vision = 'fp32' } = options
   let { checkpoint = demoCheckpoint } = options
   if (options.without) {
     copyWithout(checkpoint, options.without, join(folder, 'checkpoint'))
     checkpoint = join(folder, 'checkpoint')
   }
-  await convertCheckpoint(checkpoint, dir, { llm: 'fp32', vision: 'fp32' })
+  await convertCheckpoint(checkpoint, dir, { llm, vision })
   return { dir, remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
 
 /** Opens the demo model, converted into a folder that goes away with the engine. */
-export async function openDemo(
-  options: { checkpoint?: string; without?: RegionTokenPart } = {},
-): Promise<{ engine: GromaEngine; close(): Promise<void> }> {
+export async function openDemo(options: DemoOptions = {}): Promise<{ engine: GromaEngine; close(): Promise<void> }> {
   const { dir, remove } = await makeDemoFolder(options)
   const engine = await GromaEngine.open(dir)
   return {

@@ -3,35 +3,31 @@ import { boxXywhPixels, xywhPixelsToCxcywh } from '../../native-models/geometry/
 import type { GroundedAnswer } from '../../native-models/inference/answers.ts'
 import type { GromaEngine } from '../../native-models/inference/engine.ts'
 import { decodeImage } from '../../native-models/preprocess/image.ts'
-import { drawScene, referringExpression } from './syntheticScenes.ts'
+import { drawScene, referringExpression } from '../support/syntheticScenes.ts'
+import { Share } from './share.ts'
 
 /** How often two engines say the same. */
-export interface Agreement {
-  captions: { asked: number; equal: number }
+export interface AnswerAgreement {
+  scenes: number
+  captions: Share
   /** grounded answers: one object, all of a shape, a description of the scene; equal: the same words and the same boxes */
-  answers: { asked: number; equal: number }
+  answers: Share
   /** `what was asked: one answer / the other` */
   differences: string[]
 }
 
-/** Asks two engines the same things about scenes `firstSeed`, `firstSeed + 1`, ... */
-export async function measureAgreement(
+/** Asks two engines the same things about scenes `firstSeed`, `firstSeed + 1`, ...; yields after each the sum of all so far. */
+export async function* answerAgreement(
   reference: GromaEngine,
   other: GromaEngine,
-  sceneCount: number,
-  firstSeed: number,
-): Promise<Agreement> {
-  const agreement: Agreement = {
-    captions: { asked: 0, equal: 0 },
-    answers: { asked: 0, equal: 0 },
-    differences: [],
-  }
+  { scenes, firstSeed }: { scenes: number; firstSeed: number },
+): AsyncGenerator<AnswerAgreement> {
+  const agreement: AnswerAgreement = { scenes: 0, captions: new Share(), answers: new Share(), differences: [] }
   const compare = (kind: 'captions' | 'answers', asked: string, one: string, two: string) => {
-    agreement[kind].asked++
-    if (one === two) agreement[kind].equal++
-    else agreement.differences.push(`${asked}: ${one} / ${two}`)
+    agreement[kind].add(Number(one === two), 1)
+    if (one !== two) agreement.differences.push(`${asked}: ${one} / ${two}`)
   }
-  for (let seed = firstSeed; seed < firstSeed + sceneCount; seed++) {
+  for (let seed = firstSeed; seed < firstSeed + scenes; seed++) {
     const scene = await drawScene(seed)
     const image = await decodeImage(scene.bytes)
     const [perceptions, boxes] = [[], []] as [Awaited<ReturnType<GromaEngine['perceive']>>[], BoxCxcywh[]]
@@ -58,8 +54,9 @@ export async function measureAgreement(
     const description = { question: 'Give me a concise description of the image.', grounded: true }
     const [one, two] = await both((engine, i) => engine.ask(perceptions[i]!, description))
     compare('answers', `${seed} description`, written(one), written(two))
+    agreement.scenes++
+    yield agreement
   }
-  return agreement
 }
 
 /** Everything of an answer that a person sees: its words, and the boxes at each place. */
