@@ -25,19 +25,25 @@ const spreadOf = (values: readonly number[]): Spread => ({
   most: Math.max(...values),
 })
 
+/** Measures each side in turns, `rounds` times. */
+export async function inTurns<Side extends string>(
+  rounds: number,
+  sides: Record<Side, (round: number) => Promise<number>>,
+): Promise<Record<Side, Spread>> {
+  const names = Object.keys(sides) as Side[]
+  const values = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Side, number[]>
+  for (let round = 0; round < rounds; round++) {
+    for (const name of names) values[name].push(await sides[name](round))
+  }
+  return Object.fromEntries(names.map((name) => [name, spreadOf(values[name])])) as Record<Side, Spread>
+}
+
 /** Measures both sides in turns, `rounds` times each. */
-export async function interleaved(
+export const interleaved = (
   rounds: number,
   ours: (round: number) => Promise<number>,
   theirs: (round: number) => Promise<number>,
-): Promise<{ ours: Spread; theirs: Spread }> {
-  const values = { ours: [] as number[], theirs: [] as number[] }
-  for (let round = 0; round < rounds; round++) {
-    values.ours.push(await ours(round))
-    values.theirs.push(await theirs(round))
-  }
-  return { ours: spreadOf(values.ours), theirs: spreadOf(values.theirs) }
-}
+): Promise<{ ours: Spread; theirs: Spread }> => inTurns(rounds, { ours, theirs })
 
 /** The span of a side's measurements, for a note. */
 export const spreadText = ({ least, most }: Spread): string => `${brief(least)}..${brief(most)}`
