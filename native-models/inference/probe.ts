@@ -292,6 +292,9 @@ function feedsOf(
       const count = dims.reduce((a, b) => a * b, 1)
       if (type === 'int64') return [name, integers(new Array(count).fill(0), ...dims)]
       const numbers = noise(count, index + 1)
+      // keys and values of a prompt in 8 bits, see promptAttention
+      if (type === 'uint8') return [name, { data: Uint8Array.from(numbers, (x) => 128 + 127 * x), dims }]
+      if (type === 'int8') return [name, { data: Int8Array.from(numbers, (x) => 127 * x), dims }]
       return [name, floats(kind === 'boxes_cxcywh' ? numbers.map((x) => 0.5 + 0.2 * x) : numbers, ...dims)]
     }),
   )

@@ -1,5 +1,7 @@
 /** The engine on WebGPU beside the same engine on the processor, where a driver is: a software one (Mesa 25's lavapipe) will do. */
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { convertCheckpoint } from '../../../native-models/builders/buildModel.ts'
 import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import { type Placement, placementOf } from '../../../native-models/inference/placement.ts'
@@ -149,10 +151,12 @@ describe.skipIf(missing !== null)(missing === null ? 'on WebGPU' : `on WebGPU (s
     expect(relativeError(cpu.tensors.image_tokens!, gpu.tensors.image_tokens!)).toBeLessThan(3e-2)
   })
 
-  it('finds every graph of the model right in a trial', async () => {
+  it.each(['fp32', 'int4'])('finds every graph of a model in %s right in a trial', async (llm) => {
+    const modelDir = join(tiny.root, llm)
+    await convertCheckpoint(tiny.checkpoint, modelDir, { llm })
     const trial = await tryProvider({
       provider: 'webgpu',
-      modelDir: tiny.engine,
+      modelDir,
       threads: 1,
       all: true,
       onStep: () => {},
