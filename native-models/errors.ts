@@ -10,6 +10,7 @@ export const GROMA_ERROR_CODES = [
   'MODEL_INVALID', // a converted engine folder that does not match its manifest
   'INPUT_INVALID', // an argument from the caller
   'DISK_FULL',
+  'IO_FAILED', // a file or folder that cannot be written
   'OUT_OF_MEMORY',
   'CANCELLED',
   'TIMEOUT',
@@ -34,6 +35,10 @@ export class GromaError extends Error {
 export function asGromaError(error: unknown, code: GromaErrorCode, what: string): GromaError {
   if (error instanceof GromaError) return error
   const reason = error instanceof Error ? error.message : String(error)
-  const diskFull = (error as { code?: unknown } | null)?.code === 'ENOSPC'
-  return new GromaError(diskFull ? 'DISK_FULL' : code, `${what}: ${reason}`, { cause: error })
+  return new GromaError(isDiskFull(error) ? 'DISK_FULL' : code, `${what}: ${reason}`, { cause: error })
+}
+
+/** Whether the system refused to write for want of room: of the disk, or of what one user may have of it. */
+function isDiskFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(String((error as { code?: unknown } | null)?.code))
 }

@@ -6,6 +6,7 @@ import { writeManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
+import { loadTokenizer, requireFit } from '../preprocess/tokenizer.ts'
 import { planModel } from './buildGraphs.ts'
 import { wantsPrefillGraph } from './llmFormats.ts'
 import { COPIED_FILES, LLM_PRECISIONS, type Precision, VISION_PRECISIONS } from './modelFiles.ts'
@@ -35,6 +36,9 @@ export interface ConvertProgress {
 /** Room for the model files and the tokenizer, above the weights themselves. */
 const SPARE_BYTES = 16 << 20
 
+/** Of every GroupNorm in the authors' region encoder. */
+const NORM_GROUPS = 64
+
 /** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
 const CONVERSION = 'conversion 10'
 
@@ -44,7 +48,7 @@ const CONVERSION = 'conversion 10'
  * the next one to the same `outDir` goes on with them where checkpoint and options are the same.
  * @param outDir must not exist yet
  * @throws GromaError INPUT_INVALID for a precision that is not offered or an existing `outDir`, DISK_FULL before anything
- * is written, CANCELLED, and whatever the checkpoint is refused with
+ * is written or in the middle, IO_FAILED where it cannot be written, CANCELLED, and whatever the checkpoint is refused with
  */
 export async function convertCheckpoint(
   checkpointDir: string,
@@ -60,7 +64,9 @@ export async function convertCheckpoint(
     const { prefill = wantsPrefillGraph(precision.llm, config.llm.hiddenSize) } = options
     const { imageSize } = await readPixelSettings(checkpointDir)
     requireEvenGrid(imageSize, config.vision.patchSize)
-    await mkdir(dirname(target), { recursive: true })
+    refuseMoreLayers(checkpoint, config)
+    requireWholeGroups(new Weights(checkpoint).at('region_encoder.mlvl_fuse'))
+    requireFit(config, await loadTokenizer(checkpointDir), checkpointDir)
     const key = await checkpointKey(checkpoint, CONVERSION, precision.llm, precision.vision, `${prefill}`)
     await writeBeside(target, key, (partial) =>
       writeModel({ checkpoint, config, imageSize, precision, prefill, partial }, options),
@@ -126,6 +132,7 @@ async function writeBeside(
   const folder = join(parent, partialName(target, `${process.pid}`))
   let partial: PartialModel | undefined
   try {
+    await mkdir(parent, { recursive: true })
     await takeOver(target, folder)
     partial = await PartialModel.open(folder, key)
     await write(partial)
@@ -133,12 +140,19 @@ async function writeBeside(
     await rename(folder, target)
     await flush(parent)
   } catch (error) {
-    const failure = asGromaError(error, 'CHECKPOINT_INVALID', target)
+    const failure = failureOf(error, folder, target)
     const keep = partial?.isWorthKeeping && (failure.code === 'CANCELLED' || !partial.hasGrown)
     if (keep) await rename(folder, join(parent, partialName(target, STOPPED)))
-    else await rm(folder, { recursive: true, force: true })
+    else await rm(folder, { recursive: true, force: true }).catch(() => {}) // where nothing could be made
     throw failure
   }
+}
+
+/** Tells of `target` what went wrong in `folder`, which is gone. */
+function failureOf(error: unknown, folder: string, target: string): GromaError {
+  const ofSystem = typeof (error as NodeJS.ErrnoException).syscall === 'string'
+  const { code, message } = asGromaError(error, ofSystem ? 'IO_FAILED' : 'CHECKPOINT_INVALID', target)
+  return new GromaError(code, message.replaceAll(folder, target), { cause: error })
 }
 
 /** In the place of a process's number: nobody works on it. */
@@ -195,6 +209,29 @@ function requireEvenGrid(imageSize: number, patchSize: number): void {
   if (Number.isInteger(imageSize / patchSize / 2)) return
   const reason = `a picture of ${imageSize} pixels is no even number of patches of ${patchSize} pixels`
   throw new GromaError('CONFIG_INVALID', `preprocessor_config.json: ${reason}`)
+}
+
+/** @throws GromaError CONFIG_INVALID when the checkpoint has layers that the configuration does not name: it is another model's. */
+function refuseMoreLayers({ tensors }: Checkpoint, { vision, detector, llm }: GromaConfig): void {
+  const counts = {
+    'llm.model.layers': llm.layerCount,
+    'perceiver.vis_encoder.encoder.layer': vision.layerCount,
+    'perceiver.ddetr_transformer.encoder.layers': detector.encoderLayerCount,
+    'perceiver.ddetr_transformer.decoder.layers': detector.decoderLayerCount,
+  }
+  for (const [layers, count] of Object.entries(counts)) {
+    const more = [...tensors.keys()].find((name) => name.startsWith(`${layers}.${count}.`))
+    if (more) throw new GromaError('CONFIG_INVALID', `config.json: names ${count} layers, the checkpoint has ${more}`)
+  }
+}
+
+/** @throws GromaError CHECKPOINT_INVALID when channels of the region maps cannot be normed in groups. */
+function requireWholeGroups(fuse: Weights): void {
+  const norm = 'fuse_convs.0.gn.weight'
+  const channels = fuse.has(norm) ? fuse.dim(norm, 0) : 0
+  if (channels % NORM_GROUPS === 0) return
+  const reason = `${channels} channels are not divisible into the ${NORM_GROUPS} groups of their norm`
+  throw new GromaError('CHECKPOINT_INVALID', `region_encoder.mlvl_fuse: ${reason}`)
 }
 
 function exists(path: string): Promise<boolean> {

@@ -1,10 +1,12 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { GromaError } from '../errors.ts'
+import { asGromaError, GromaError } from '../errors.ts'
+import { allFinite } from '../finite.ts'
 import { type FloatSource, type Form, type Place, placesOf, type StoredRows } from '../onnx/externalData.ts'
 import { WeightKernel } from '../onnx/weightKernel.ts'
 import { BlockRounder, Int8Rounder, type Matrix, type RowRounder } from './roundRows.ts'
 import { holds, outputTo, type TensorOutput, type Written } from './tensorOutput.ts'
+import { NOT_FINITE } from './weights.ts'
 
 /** What is made of one weight while it is at hand. One that lies in a file needs no parts. */
 export interface TensorWork {
@@ -37,6 +39,8 @@ export class TensorMaker {
   readonly #onBytes: (bytes: number) => void
   readonly #kernel = new WeightKernel()
   readonly #files = new Map<string, number>()
+  /** the stored tensor in work */
+  #reading: StoredRows | null = null
 
   /** @param onBytes told of every stretch written; what it throws ends the making */
   constructor(folder: string, onBytes: (bytes: number) => void) {
@@ -46,9 +50,23 @@ export class TensorMaker {
 
   /**
    * @returns what was written to each place, in the order of the products
-   * @throws RangeError when a weight is not finite where it is rounded, CHECKPOINT_TRUNCATED
+   * @throws GromaError CHECKPOINT_INVALID for a weight that is not finite or too large for what is made of it,
+   * CHECKPOINT_TRUNCATED, DISK_FULL, IO_FAILED
    */
   async make(work: TensorWork): Promise<Written[]> {
+    this.#reading = null
+    try {
+      return await this.#make(work)
+    } catch (error) {
+      if (error instanceof RangeError && this.#reading) {
+        const { path, name } = this.#reading
+        throw new GromaError('CHECKPOINT_INVALID', `${path}: ${name} ${error.message}`, { cause: error })
+      }
+      throw error instanceof RangeError ? error : asGromaError(error, 'IO_FAILED', this.#folder)
+    }
+  }
+
+  async #make(work: TensorWork): Promise<Written[]> {
     const { source, products } = work
     this.#kernel.clear()
     const outputs = new Map<Place, TensorOutput>()
@@ -141,11 +159,12 @@ export class TensorMaker {
         this.#read(rows, done, count, input)
         if (kind === 'halves' && rows.dtype === 'F16') {
           const bytes = this.#kernel.bytes(input, count * STORED_BYTES.F16)
-          requireFiniteHalves(new Uint16Array(bytes.buffer, bytes.byteOffset, count))
+          if (!allFiniteHalves(new Uint16Array(bytes.buffer, bytes.byteOffset, count))) throw new RangeError(NOT_FINITE)
           yield bytes
         } else {
           this.#expand(rows.dtype, input, values, count)
           const floats = this.#kernel.floats(values, count)
+          if (!allFinite(floats)) throw new RangeError(NOT_FINITE)
           yield kind === 'floats' ? bytesOf(floats) : halvesOf(floats)
         }
       }
@@ -153,7 +172,9 @@ export class TensorMaker {
   }
 
   /** Reads values of a stored tensor, from its `start`-th on, to an address of the kernels' memory. */
-  #read({ path, byteOffset, dtype }: StoredRows, start: number, count: number, to: number): void {
+  #read(stored: StoredRows, start: number, count: number, to: number): void {
+    const { path, byteOffset, dtype } = stored
+    this.#reading = stored
     const width = STORED_BYTES[dtype]
     const target = this.#kernel.bytes(to, count * width)
     const fd = this.#open(path, 'r')
@@ -212,17 +233,16 @@ async function* copiesOf(parts: ReturnType<FloatSource['parts']>, kind: 'floats'
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array | Float16Array) =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
-const tooLarge = () => new RangeError('a weight is too large for a half float')
-
 function halvesOf(values: Float32Array): Uint8Array {
   const rounded = Float16Array.from(values)
-  if (!rounded.every(Number.isFinite)) throw tooLarge()
+  if (!rounded.every(Number.isFinite)) throw new RangeError('holds a weight that is too large for a half float')
   return bytesOf(rounded)
 }
 
 /** All set in infinity and NaN. */
 const HALF_EXPONENT = 0x7c00
 
-function requireFiniteHalves(bits: Uint16Array): void {
-  for (let i = 0; i < bits.length; i++) if ((bits[i]! & HALF_EXPONENT) === HALF_EXPONENT) throw tooLarge()
+function allFiniteHalves(bits: Uint16Array): boolean {
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & HALF_EXPONENT) === HALF_EXPONENT) return false
+  return true
 }

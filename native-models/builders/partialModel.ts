@@ -4,6 +4,7 @@ import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Checkpoint } from '../checkpoint/checkpoint.ts'
+import { COPIED_FILES } from './modelFiles.ts'
 import type { Written } from './tensorOutput.ts'
 
 /** What `stat` counts in. */
@@ -87,12 +88,13 @@ export class PartialModel {
   }
 }
 
-/** A name for a checkpoint's content that needs no reading of all of it: its tensors, and each file's size and time. */
+/** A name for a checkpoint's content that needs no reading of all of it: its tensors, and size and time of each file that is read. */
 export async function checkpointKey(checkpoint: Checkpoint, ...decisions: string[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify([decisions, checkpoint.config, [...checkpoint.tensors]]))
-  for (const name of (await readdir(checkpoint.dir)).sort()) {
-    const { size, mtimeNs } = await stat(join(checkpoint.dir, name), { bigint: true })
-    hash.update(`${name} ${size} ${mtimeNs}\n`)
+  const names = new Set([...COPIED_FILES, ...[...checkpoint.tensors.values()].map(({ file }) => file)])
+  for (const name of [...names].sort()) {
+    const found = await stat(join(checkpoint.dir, name), { bigint: true }).catch(() => null)
+    hash.update(`${name} ${found?.size} ${found?.mtimeNs}\n`)
   }
   return hash.digest('hex')
 }

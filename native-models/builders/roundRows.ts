@@ -141,7 +141,7 @@ export class Int8Rounder implements RowRounder {
         rows,
         stride * FLOAT_BYTES,
       )
-      if (bad) throw new RangeError('a weight is not a finite number')
+      if (bad) throw new RangeError('holds a weight that is not a finite number')
       done += rows
       this.#filled += rows
       if (this.#filled === this.#tileRows) this.#place()

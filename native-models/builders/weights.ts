@@ -1,11 +1,15 @@
-import type { Checkpoint } from '../checkpoint/checkpoint.ts'
+import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.ts'
 import { canonicalTensorName } from '../checkpoint/names.ts'
 import { GromaError } from '../errors.ts'
+import { allFinite } from '../finite.ts'
 import type { StoredRows } from '../onnx/externalData.ts'
 import type { WeightSource } from '../onnx/graphBuilder.ts'
 
 /** Larger tensors are read in slices of rows, so that memory stays at this much however large the model is. */
 const SLICE_BYTES = 16 << 20
+
+/** What a tensor may not hold, whatever is made of it: such a model would answer nothing. */
+export const NOT_FINITE = 'holds numbers that are not finite'
 
 /** A checkpoint's tensors under one prefix, as sources that are read when a graph writes them down. */
 export class Weights {
@@ -28,21 +32,19 @@ export class Weights {
 
   /** @throws GromaError CHECKPOINT_INVALID where the checkpoint has no such tensor. */
   shape(name: string): readonly number[] {
-    const info = this.#checkpoint.tensors.get(canonicalTensorName(this.#prefix + name))
-    if (info) return info.shape
-    throw new GromaError('CHECKPOINT_INVALID', `the checkpoint has no tensor ${this.#prefix}${name}`)
+    return this.#info(name).shape
   }
 
   /** The length of one axis. */
   dim(name: string, axis: number): number {
     const length = this.shape(name).at(axis)
     if (length !== undefined) return length
-    throw new GromaError('CHECKPOINT_INVALID', `tensor ${this.#prefix}${name} has no axis ${axis}`)
+    throw this.#refuse(name, `has no axis ${axis}`)
   }
 
-  /** All values at once, row-major float32. */
-  read(name: string): Promise<Float32Array> {
-    return this.#checkpoint.readFloat32(this.#prefix + name)
+  /** All values at once, row-major float32. @throws GromaError CHECKPOINT_INVALID where one is not finite */
+  async read(name: string): Promise<Float32Array> {
+    return this.#finite(name, await this.#checkpoint.readFloat32(this.#prefix + name))
   }
 
   /** One tensor; `expected` states the shape that the configuration asks for, where the graph cannot adapt. */
@@ -50,7 +52,7 @@ export class Weights {
     const shape = this.shape(name)
     if (expected && expected.join() !== shape.join()) {
       const found = `[${shape.join(', ')}] where the configuration asks for [${expected.join(', ')}]`
-      throw new GromaError('CHECKPOINT_INVALID', `tensor ${this.#prefix}${name} has shape ${found}`)
+      throw this.#refuse(name, `has shape ${found}`)
     }
     const where = this.#checkpoint.where(this.#prefix + name)
     const parts = () => this.#slices(name, shape)
@@ -82,6 +84,22 @@ export class Weights {
     }
   }
 
+  #info(name: string): TensorInfo {
+    const info = this.#checkpoint.tensors.get(canonicalTensorName(this.#prefix + name))
+    if (info) return info
+    this.#checkpoint.where(this.#prefix + name) // says why it is not there
+    throw new GromaError('CHECKPOINT_INVALID', `the checkpoint has no tensor ${this.#prefix}${name}`)
+  }
+
+  #refuse(name: string, reason: string): GromaError {
+    return new GromaError('CHECKPOINT_INVALID', `${this.#info(name).file}: ${this.#prefix}${name} ${reason}`)
+  }
+
+  #finite(name: string, values: Float32Array): Float32Array {
+    if (allFinite(values)) return values
+    throw this.#refuse(name, NOT_FINITE)
+  }
+
   async *#slices(name: string, shape: readonly number[]): AsyncGenerator<Float32Array> {
     const rows = shape[0] ?? 1
     const rowBytes = shape.slice(1).reduce((product, length) => product * length, 4)
@@ -90,8 +108,10 @@ export class Weights {
       yield await this.read(name)
       return
     }
-    const sliceAt = (start: number) =>
-      this.#checkpoint.readRows(this.#prefix + name, start, Math.min(rowsPerSlice, rows - start))
+    const sliceAt = async (start: number) => {
+      const count = Math.min(rowsPerSlice, rows - start)
+      return this.#finite(name, await this.#checkpoint.readRows(this.#prefix + name, start, count))
+    }
     let next = sliceAt(0)
     for (let start = rowsPerSlice; start < rows; start += rowsPerSlice) {
       const slice = await next

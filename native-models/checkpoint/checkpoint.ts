@@ -31,8 +31,11 @@ export interface Checkpoint {
   readFloat32(name: string): Promise<Float32Array>
   /** Some rows (first axis) of one tensor: huge tables need not fit in memory. */
   readRows(name: string, startRow: number, rowCount: number): Promise<Float32Array>
-  /** Where a tensor's numbers lie one after the other, row-major; null where they do not. */
-  where(name: string): { path: string; byteOffset: number; dtype: WeightDtype } | null
+  /**
+   * Where a tensor's numbers lie one after the other, row-major; null where they do not.
+   * @throws CHECKPOINT_INVALID when there is no such tensor, and why
+   */
+  where(name: string): { name: string; path: string; byteOffset: number; dtype: WeightDtype } | null
   close(): Promise<void>
 }
 
@@ -85,7 +88,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
       const location = locations.get(canonicalTensorName(name))
       if (location) return location
       const type = otherTypes.get(canonicalTensorName(name))
-      const reason = type ? `${name} is stored as ${type}, which cannot be a weight` : `${name} is missing`
+      const reason = type ? `${name} is stored as ${type}, which cannot be a weight` : `the tensor ${name} is missing`
       throw new GromaError('CHECKPOINT_INVALID', `${dir}: ${reason}`)
     }
     const readLocated = async (location: TensorLocation): Promise<Float32Array> => {
@@ -109,7 +112,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
       where: (name) => {
         const location = locate(name)
         const { file, byteOffset, dtype } = location
-        return isRowMajor(location) ? { path: join(dir, file), byteOffset, dtype } : null
+        return isRowMajor(location) ? { name: location.name, path: join(dir, file), byteOffset, dtype } : null
       },
       close,
     }
@@ -152,9 +155,8 @@ function parseIndex(json: unknown, file: string): WeightMap {
 
 async function openShard(dir: string, file: string, indexed: WeightMap | null): Promise<FileHandle> {
   try {
-    const handle = await open(join(dir, file), 'r')
-    if ((await handle.stat()).isFile()) return handle
-    await handle.close()
+    const path = join(dir, file)
+    if ((await stat(path)).isFile()) return await open(path, 'r') // asked first: opening a pipe waits for who writes to it
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw asGromaError(error, 'CHECKPOINT_INVALID', file)
     const owner = indexed ? ' (the index names it)' : ''

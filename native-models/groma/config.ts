@@ -170,7 +170,7 @@ export function parseGromaConfig(json: unknown, path = 'config.json'): GromaConf
   divide('perceiver_cfg.vis_encoder_cfg.patch_size', vision.image_size, vision.patch_size)
   divide('perceiver_cfg.ddetr_cfg.encoder_attention_heads', detector.d_model, detector.encoder_attention_heads)
   divide('perceiver_cfg.ddetr_cfg.decoder_attention_heads', detector.d_model, detector.decoder_attention_heads)
-  divide('perceiver_cfg.ddetr_cfg.d_model', detector.d_model, 2)
+  divide('perceiver_cfg.ddetr_cfg.d_model', detector.d_model, 4) // a sine and a cosine each of x and y
   const kvHeadCount = llm.num_key_value_heads ?? llm.num_attention_heads
   divide('llm_cfg.num_key_value_heads', llm.num_attention_heads, kvHeadCount)
   const headSize = llm.head_dim ?? divide('llm_cfg.num_attention_heads', llm.hidden_size, llm.num_attention_heads)

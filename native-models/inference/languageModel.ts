@@ -1,7 +1,7 @@
 import { GromaError } from '../errors.ts'
+import { allFinite } from '../finite.ts'
 import type { GromaConfig } from '../groma/config.ts'
 import type { EmbeddingTable } from './embeddingTable.ts'
-import { allFinite } from './finite.ts'
 import { HostKv } from './hostKv.ts'
 import { type KvCache, type KvSegment, type KvStore, placesOf } from './kvCache.ts'
 import { type Feeds, floats, floatsOf, type GraphSession, integers, type Tensor } from './session.ts'

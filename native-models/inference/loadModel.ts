@@ -15,7 +15,7 @@ import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { type PixelSettings, readPixelSettings } from '../preprocess/pixels.ts'
-import { type GromaTokenizer, loadTokenizer } from '../preprocess/tokenizer.ts'
+import { type GromaTokenizer, loadTokenizer, requireFit } from '../preprocess/tokenizer.ts'
 import { headSizesOf } from './deviceGraph.ts'
 import { EmbeddingTable } from './embeddingTable.ts'
 import { collectForTensors, collectGarbage } from './garbage.ts'
@@ -162,17 +162,6 @@ function parseFacts(manifest: EngineManifest, dir: string): GraphFacts {
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
   throw new GromaError('MODEL_INVALID', `${dir}: manifest: engine.${issue?.path.join('.')}: ${issue?.message}`)
-}
-
-function requireFit(config: GromaConfig, { tokens, vocabSize }: GromaTokenizer, dir: string): void {
-  if (vocabSize > config.vocabSize) {
-    const reason = `the tokenizer has ${vocabSize} tokens, the model only ${config.vocabSize}`
-    throw new GromaError('TOKENIZER_INVALID', `${dir}: ${reason}`)
-  }
-  if (tokens.regions.length < config.maxRegions) {
-    const reason = `the tokenizer names ${tokens.regions.length} regions, the model uses ${config.maxRegions}`
-    throw new GromaError('TOKENIZER_INVALID', `${dir}: ${reason}`)
-  }
 }
 
 async function readJson(path: string): Promise<unknown> {

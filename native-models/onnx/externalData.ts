@@ -7,6 +7,8 @@ const PAGE_ALIGNED_FROM = 1 << 16
 
 /** Rows that lie one after the other in a file, row-major, little-endian. */
 export interface StoredRows {
+  /** the tensor's, for messages */
+  name: string
   path: string
   byteOffset: number
   dtype: 'F32' | 'F16' | 'BF16'

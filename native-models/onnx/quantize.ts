@@ -43,7 +43,7 @@ export function quantizeBlocks(
   const valueBytes = blockSize * Float32Array.BYTES_PER_ELEMENT
   const low = -(2 ** (bits - 1))
   const bad = run.quantize(values, codes, scales, blocks, valueBytes, (blockSize * bits) / 8, low, bits === 4 ? 1 : 0)
-  if (bad) throw new RangeError('a weight is not a finite number')
+  if (bad) throw new RangeError('holds a weight that is not a finite number')
 }
 
 /** Values that are rounded at a time: few enough for a processor's cache. */

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { GromaError } from '../errors.ts'
+import type { GromaConfig } from '../groma/config.ts'
 import type { QueryPart } from '../groma/prompt.ts'
 import { readSpecialTokens, type SpecialTokens } from '../groma/specialTokens.ts'
 import { SentencePieceBpe } from './sentencePiece.ts'
@@ -54,6 +55,25 @@ export async function loadTokenizer(dir: string): Promise<GromaTokenizer> {
   const config = parseJson(await readBytes(dir, 'tokenizer_config.json'), 'tokenizer_config.json', configSchema)
   const added = parseJson(await readBytes(dir, 'added_tokens.json'), 'added_tokens.json', addedTokensSchema)
   return makeTokenizer(new SentencePieceBpe(model), config, new Map(Object.entries(added)))
+}
+
+/**
+ * @param dir the folder of both, for messages
+ * @throws GromaError TOKENIZER_INVALID when the tokens are not those that a model was made for
+ */
+export function requireFit(
+  config: Pick<GromaConfig, 'vocabSize' | 'maxRegions'>,
+  { tokens, vocabSize }: GromaTokenizer,
+  dir: string,
+): void {
+  if (vocabSize > config.vocabSize) {
+    const reason = `the tokenizer has ${vocabSize} tokens, the model only ${config.vocabSize}`
+    throw new GromaError('TOKENIZER_INVALID', `${dir}: ${reason}`)
+  }
+  if (tokens.regions.length < config.maxRegions) {
+    const reason = `the tokenizer names ${tokens.regions.length} regions, the model uses ${config.maxRegions}`
+    throw new GromaError('TOKENIZER_INVALID', `${dir}: ${reason}`)
+  }
 }
 
 function makeTokenizer(

@@ -5,7 +5,15 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { convertCheckpoint } from '../../../native-models/builders/buildModel.ts'
 import { makeTinyCheckpoint } from './tinyModel.ts'
 
-const disk = vi.hoisted(() => ({ blocks: 0 }))
+const disk = vi.hoisted(() => ({ blocks: 0, writes: Number.POSITIVE_INFINITY }))
+vi.mock('node:fs', async (original) => {
+  const real = await original<typeof import('node:fs')>()
+  const writeSync = (...write: Parameters<typeof real.writeSync>) => {
+    if (disk.writes-- > 0) return real.writeSync(...write)
+    throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', syscall: 'write' })
+  }
+  return { ...real, writeSync }
+})
 vi.mock('node:fs/promises', async (original) => ({
   ...(await original<typeof import('node:fs/promises')>()),
   statfs: async () => ({ bavail: disk.blocks, bsize: 4096 }),
@@ -14,6 +22,7 @@ vi.mock('node:fs/promises', async (original) => ({
 let root: string
 let engine: string
 beforeEach(async () => {
+  disk.writes = Number.POSITIVE_INFINITY
   root = await mkdtemp(join(tmpdir(), 'gromatic-full-'))
   engine = join(root, 'models', 'engine')
   await makeTinyCheckpoint(join(root, 'checkpoint'))
@@ -54,4 +63,14 @@ it('asks for less where an earlier conversion got, and leaves that where there i
   expect((await left()).map((name) => name.slice(0, 15))).toEqual(['.engine.stopped'])
   await rm(join(root, 'models', (await left())[0]!), { recursive: true })
   expect(rest).toBeLessThan(await needed())
+})
+
+it('leaves nothing where the disk is full in the middle, and names the target', async () => {
+  disk.blocks = 1 << 20
+  disk.writes = 100
+  await expect(convert()).rejects.toMatchObject({
+    code: 'DISK_FULL',
+    message: `${engine}: ENOSPC: no space left on device, write`,
+  })
+  expect(await left()).toEqual([])
 })

@@ -78,6 +78,17 @@ describe('config.json', () => {
       /num_key_value_heads|num_attention_heads/,
     ],
     [
+      'a detector too narrow for sines and cosines of two axes',
+      (file) => {
+        Object.assign(file.perceiver_cfg.ddetr_cfg, {
+          d_model: 30,
+          encoder_attention_heads: 2,
+          decoder_attention_heads: 2,
+        })
+      },
+      /d_model: 30 is not divisible by 4/,
+    ],
+    [
       'a contradicting vocabulary',
       (file) => {
         file.vocab_size = 700

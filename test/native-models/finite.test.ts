@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { allFinite } from '../../../native-models/inference/finite.ts'
+import { allFinite } from '../../native-models/finite.ts'
 
 describe('numbers', () => {
   it('are finite, however large and many', () => {
