@@ -139,7 +139,7 @@ export class Grounding {
       },
       'grounding.ask': async (input, { signal, progress }) => {
         const { record, engineImage } = await this.#image(input.imageId)
-        const onProgress = (event: EngineProgress) => tellText(event, progress)
+        const onProgress = tellingText(progress)
         const answer = await this.#engine.run(askTask(engineImage, input, record), {
           note: 'Answering',
           onProgress,
@@ -153,7 +153,7 @@ export class Grounding {
       'grounding.caption': (input, { signal, progress }) => this.#caption(input, signal, progress),
       'grounding.locate': async ({ imageId, phrase, all }, { signal, progress }) => {
         const { record, engineImage } = await this.#image(imageId)
-        const onProgress = (event: EngineProgress) => tellText(event, progress)
+        const onProgress = tellingText(progress)
         const answer = await this.#engine.run(locateTask(engineImage, { phrase, all }), {
           note: `Looking for ${phrase}`,
           onProgress,
@@ -207,8 +207,9 @@ export class Grounding {
         const diff = diffOf({ categories: finder.changes(), annotations: [{ before, after }] })
         revisions.push(this.#session.commit('model', `Caption ${text.trim()}`.slice(0, 100), diff))
       }
+      const tell = tellingText(progress)
       const onProgress = (event: EngineProgress) => {
-        tellText(event, progress)
+        tell(event)
         if (event.kind === 'caption') store(event.index, event.text)
       }
       const { captions } = await this.#engine.run(captionTask(engineImage, chosen, detail, record), {
@@ -299,7 +300,12 @@ const captionTask = (
 
 const added = <T>(rows: T[]) => rows.map((after) => ({ before: null, after }))
 
-function tellText(event: EngineProgress, progress: (value: { note: string; text: string }) => void): void {
-  if (event.kind === 'step') progress({ note: event.note, text: '' })
-  else if (event.kind === 'text' || event.kind === 'caption') progress({ note: '', text: event.text })
+/** Hands on what an answer says so far; a step that goes on (a long one says so every few seconds) takes none of it back. */
+function tellingText(progress: (value: { note: string; text: string }) => void): (event: EngineProgress) => void {
+  let text = ''
+  return (event) => {
+    if (event.kind === 'text' || event.kind === 'caption') text = event.text
+    else if (event.kind !== 'step') return
+    progress({ note: event.kind === 'step' ? event.note : '', text })
+  }
 }

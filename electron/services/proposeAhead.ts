@@ -42,6 +42,8 @@ export class ProposeAhead {
     parts.session.onClosing(() => this.#reset())
     parts.events.on('settings.changed', () => this.#plan())
     parts.engine.onState(({ status }) => {
+      // a process or a model that is new knows no image
+      if (status === 'loading' || status === 'crashed') this.#askable = 'no'
       if (status === 'ready' && this.#running === null) this.#schedule()
     })
   }

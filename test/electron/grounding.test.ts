@@ -160,6 +160,8 @@ describe('talk', () => {
       { onProgress: ({ text }) => texts.push(text) },
     )
     expect(texts).toContain('word 3')
+    // a step that goes on takes back nothing that was said
+    expect(texts.slice(texts.indexOf('word 0'))).not.toContain('')
     expect(question).toMatchObject({ role: 'user', text: 'slow question', attachedBoxesXywh: [[0, 0, 100, 50]] })
     expect(answer.text).toContain('1 boxes')
     expect(answer.spans[0]).toMatchObject({ start: 2, end: 12, unresolved: [7] })
@@ -269,6 +271,24 @@ describe('ahead', () => {
     await until(async () => (await proposed())[1] === true)
     await new Promise((resolve) => setTimeout(resolve, 600))
     expect(await proposed()).toEqual([true, true, false])
+  })
+
+  it('gets ready for questions about this image, and once more when the engine was lost', async () => {
+    const ready: string[] = []
+    bench.services.engine.onState(({ note }) => {
+      if (note.startsWith('Getting ready') && note !== ready.at(-1)) ready.push(note)
+      else if (note.includes('Starting it again')) ready.push('lost')
+    })
+    await propose()
+    await client.call('settings.set', { proposeAhead: 1 })
+    await list()
+    const note = 'Getting ready for questions about one.png'
+    await until(() => ready.includes(note))
+    await until(async () => (await client.call('images.list', {})).items[1]!.proposedAt !== null)
+    await new Promise((resolve) => setTimeout(resolve, 600)) // nothing is left to do
+    await codeOf(client.run('grounding.ask', { imageId, question: 'crash' }))
+    await until(() => ready.at(-1) === note)
+    expect(ready).toEqual([note, 'lost', note])
   })
 
   it('goes round an image that cannot be read', async () => {

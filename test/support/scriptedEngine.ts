@@ -109,6 +109,7 @@ async function run(taskId: number, task: EngineTask): Promise<void> {
     for (let i = 0; i < 200; i++) {
       if (stopped(taskId)) return
       send({ type: 'progress', taskId, progress: { kind: 'text', text: `word ${i}` } })
+      if (i % 5 === 4) send({ type: 'progress', taskId, progress: { kind: 'step', note: 'Answering' } })
       await sleep(20)
     }
   }
