@@ -76,13 +76,17 @@ export class Decoding {
       const { hiddenSize, maxPositions } = language.config
       const tails = whole.map((rows) => rows.subarray(known * hiddenSize))
       const rows = tail.length - known
-      const room = Math.max(1, maxPositions - prefix.length - rows)
+      const room = maxPositions - prefix.length - rows
+      if (room < 0) {
+        const reason = `${prefix.length + rows} tokens are more than the ${maxPositions} positions of the model`
+        throw new GromaError('INPUT_INVALID', `the question is too long: with its prompt ${reason}`)
+      }
       const topic = `${perception.key} ${selection.sourceIndex.join()}`
       const drafts = exact || tails.length > 1 ? null : this.#drafts
       const { generated, figures } = await generate(language, {
         prefix,
         tails,
-        maxNewTokens: Math.min(options.maxNewTokens, room),
+        maxNewTokens: Math.min(options.maxNewTokens, Math.max(1, room)),
         eosTokenId: tokens.eos,
         drafter: drafts ? new AnswerDrafter(drafts, { tokens, question: tail, topic }) : undefined,
         exact,

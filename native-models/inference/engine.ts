@@ -78,13 +78,19 @@ export class GromaEngine {
   readonly #model: LoadedModel
   readonly #memory: ImageMemory
   readonly #decoding: Decoding
+  readonly #log: (message: string) => void
   #queue: Promise<unknown> = Promise.resolve()
 
-  private constructor(model: LoadedModel, info: EngineInfo, { memoryLimitBytes, onLog, drafts }: OpenOptions) {
+  private constructor(
+    model: LoadedModel,
+    info: EngineInfo,
+    { memoryLimitBytes, onLog = () => {}, drafts = true }: OpenOptions,
+  ) {
     this.#model = model
     this.info = info
     this.#memory = new ImageMemory(model, memoryLimitBytes ?? Math.min(2 * GIGABYTE, totalmem() / 4))
-    this.#decoding = new Decoding(model, this.#memory, { log: onLog ?? (() => {}), drafts: drafts ?? true })
+    this.#log = onLog
+    this.#decoding = new Decoding(model, this.#memory, { log: onLog, drafts })
   }
 
   /**
@@ -125,7 +131,14 @@ export class GromaEngine {
     image: RgbImage,
     { key, resize, signal }: { key: string; resize?: Resize } & Cancellable,
   ): Promise<Perception> {
-    return this.#inTurn(() => this.#decoding.twice({ key }, () => this.#memory.perceive(image, key, signal, resize)))
+    return this.#inTurn(async () => {
+      const { proposalRuns } = this.#memory.counters
+      const startedAt = performance.now()
+      const perception = await this.#decoding.twice({ key }, () => this.#memory.perceive(image, key, signal, resize))
+      const seconds = ((performance.now() - startedAt) / 1000).toFixed(2)
+      if (this.#memory.counters.proposalRuns > proposalRuns) this.#log(`image: looked at in ${seconds} s`)
+      return perception
+    })
   }
 
   /** Computes ahead what every question on an image begins with, so that the first one needs its own words only. */

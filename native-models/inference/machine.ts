@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { arch, cpus, platform, release } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { cudaLibrary, runtimeVersion } from './session.ts'
 
 /** What prepared weights depend on: the processor with what it can do, and the runtime. */
@@ -33,9 +33,12 @@ function cpuFlags(): string {
   return /^(?:flags|Features)\s*:(.*)$/m.exec(textOf('/proc/cpuinfo'))?.[1]?.trim() ?? ''
 }
 
+/** Where a person may name drivers for the Vulkan loader. */
+const VULKAN_FILES = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES']
+
 /** Texts that change when a card or a driver does; on macOS drivers come with the system. */
 function graphicsState(): string[] {
-  const loader = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'CUDA_VISIBLE_DEVICES'].map((name) => process.env[name] ?? '')
+  const loader = [...VULKAN_FILES, 'CUDA_VISIBLE_DEVICES'].map((name) => process.env[name] ?? '')
   const common = [...loader, stateOf(cudaLibrary())]
   if (platform() === 'win32') {
     return [...common, stateOf(join(process.env.SystemRoot ?? 'C:\\Windows', 'System32\\DriverStore\\FileRepository'))]
@@ -43,7 +46,10 @@ function graphicsState(): string[] {
   if (platform() !== 'linux') return common
   const cards = namesIn('/sys/class/drm').filter(isCard)
   const folders = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d']
-  const drivers = folders.flatMap((folder) => namesIn(folder).map((name) => join(folder, name)))
+  const drivers = [
+    ...folders.flatMap((folder) => namesIn(folder).map((name) => join(folder, name))),
+    ...VULKAN_FILES.flatMap((name) => process.env[name]?.split(':').filter(Boolean) ?? []),
+  ]
   return [
     ...common,
     textOf('/proc/driver/nvidia/version'),
@@ -58,7 +64,7 @@ function graphicsState(): string[] {
 function driverLibrary(path: string): string {
   const library = /"library_path"\s*:\s*"([^"]+)"/.exec(textOf(path))?.[1] ?? ''
   return library.includes('/')
-    ? library
+    ? resolve(dirname(path), library)
     : join(`/usr/lib/${arch() === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu`, library)
 }
 

@@ -142,6 +142,9 @@ describe('GromaEngine', () => {
     const query = 'What is <roi><refer_box></roi><refer_feat>?'
     await expect(engine.trace(testPicture(), { query })).rejects.toMatchObject({ code: 'INPUT_INVALID' })
     const long = 'word '.repeat(2000)
+    await engine.prepare(perception)
+    const { rows } = engine.counters().decoder
     await expect(engine.ask(perception, { question: long, grounded: false })).rejects.toThrow('too long')
+    expect(engine.counters().decoder.rows).toBe(rows) // it is seen before any of it is read
   })
 })
