@@ -13,9 +13,9 @@ export interface DecoderShape {
 
 /**
  * The decoder with one operator for the attention of a layer, which takes keys and values of all earlier tokens in one tensor
- * and puts out a longer one. For devices: an operator costs a launch, and 27 of a layer's 39 go.
+ * and puts out a longer one. For devices: an operator costs a launch, and up to 29 of a layer's 39 go.
  * ```
- *  qkv [B T, (h + 2 G) d] -> GroupQueryAttention (rotary inside) -> [B T, h d]
+ *  qkv [B, T, (h + 2 G) d] -> GroupQueryAttention (rotary inside) -> [B, T, h d]
  *      past_key.i, past_value.i [B, G, C, d] --'   '--> present_key.i, present_value.i [B, G, max(C, E), d]
  * ```
  * Instead of positions, bias and prefix it asks for `last_places` [B], the place of each sequence's last new token, and
@@ -36,11 +36,13 @@ export function withGroupedAttention(model: ModelRecord, shape: DecoderShape, ha
     node('Concat', '/grouped/packed', ['/grouped/leading', '/grouped/rest'], { axis: int(0) }),
   ]
   const replaced = new Map<string, NodeRecord[]>()
+  // a Gemm takes rows [B T, ..]; other products take sequences as they are, which spares a layer two nodes
+  const inRows = model.nodes.some(({ opType }) => opType === 'Gemm')
   for (let layer = 0; layer < layerCount; layer++) {
     const at = `/llm/layers.${layer}`
     const qkv = nodeAt(`${at}/attn/qkv/Split`).inputs[0]!
     const merged = nodeAt(`${at}/attn/merge/Reshape`)
-    const [packed, mixed] = [`${at}/grouped/packed`, `${at}/grouped/mixed`]
+    const [packed, mixed] = inRows ? [`${at}/grouped/packed`, `${at}/grouped/mixed`] : [qkv, merged.outputs[0]!]
     const attention: NodeRecord = {
       name: `${at}/grouped/GroupQueryAttention`,
       opType: 'GroupQueryAttention',
@@ -52,11 +54,25 @@ export function withGroupedAttention(model: ModelRecord, shape: DecoderShape, ha
       outputs: [mixed, `present_key.${layer}`, `present_value.${layer}`],
       attributes: { num_heads: int(headCount), kv_num_heads: int(kvHeadCount), do_rotary: int(1) },
     }
-    replaced.set(merged.name, [
+    const reshaped = [
       node('Reshape', packed, [qkv, '/grouped/packed']),
       attention,
       { ...node('Reshape', mixed, [mixed, '/grouped/rows']), outputs: [...merged.outputs] },
-    ])
+    ]
+    replaced.set(merged.name, inRows ? reshaped : [attention])
+  }
+  const start = nodeAt('/llm/rows/Reshape')
+  if (!inRows) {
+    replaced.set(start.name, [{ ...start, opType: 'Identity', inputs: ['inputs_embeds'] }])
+    for (const end of ['last_mixed', 'last']) {
+      const gather = nodeAt(`/llm/${end}/Gather`)
+      const [values, rows] = gather.inputs as [string, string]
+      const flat = `${values}/rows`
+      replaced.set(gather.name, [
+        node('Flatten', flat, [values], { axis: int(2) }),
+        { ...gather, inputs: [flat, rows] },
+      ])
+    }
   }
   const logits = model.outputs.find(({ name }) => name === 'logits')!
   const ends = new Set([logits.name])
