@@ -144,7 +144,7 @@ export class Decoding {
     return head
   }
 
-  /** What several questions begin with, read once for all of them; alone, a question is read in one run. */
+  /** What several questions begin with, read once for all of them where it can be kept; alone, a question is read in one run. */
   async #readAlike(
     head: PromptHead,
     [first, ...others]: readonly Float32Array[],
@@ -154,7 +154,7 @@ export class Decoding {
     const { segment: prefix, known } = head
     const { language } = this.#model
     const missing = alike.length - known
-    if (missing * others.length < WORTH_A_PASS_ROWS) return { prefix, known }
+    if (!language.kv.cacheIn || missing * others.length < WORTH_A_PASS_ROWS) return { prefix, known }
     await nextTurn(signal)
     const { hiddenSize } = language.config
     const embeds = first!.subarray(known * hiddenSize, alike.length * hiddenSize)

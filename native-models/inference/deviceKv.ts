@@ -101,6 +101,8 @@ class DeviceCache implements KvCache {
   #batch: number
   #length = 0
   #tensors: Promise<readonly Tensor[]>
+  /** what the last pass put out, until it is appended */
+  #unkept: readonly Tensor[] = []
 
   constructor(kv: DeviceKv, batch: number) {
     this.#kv = kv
@@ -126,8 +128,14 @@ class DeviceCache implements KvCache {
     this.#length = length
   }
 
-  append(outputs: Record<string, Tensor>, count: number, kept = count): void {
-    const present = this.#kv.tensors.adopt(presentNames(this.#kv.shape).map((name) => outputs[name]!))
+  computed(outputs: Record<string, Tensor>): void {
+    this.#kv.tensors.dispose(this.#unkept)
+    this.#unkept = this.#kv.tensors.adopt(presentNames(this.#kv.shape).map((name) => outputs[name]!))
+  }
+
+  append(_outputs: Record<string, Tensor>, count: number, kept = count): void {
+    const present = this.#unkept
+    this.#unkept = []
     const sequences = Array.from({ length: this.#batch }, (_, index) => index)
     this.#replace(async (past) => {
       if (past.length === 0 && kept === count) return present
@@ -149,10 +157,17 @@ class DeviceCache implements KvCache {
     const { shape } = this.#kv
     if (this.#length === 0) return this.#kv.nothing
     const tensors = this.#tensors
+    this.#tensors = Promise.resolve([])
     const bytes = 2 * shape.layerCount * shape.kvHeadCount * this.#length * shape.headSize * 4
     const segment = { length: this.#length, bytes, feeds: tensors.then((made) => feedsOf('prefix', shape, made)) }
     this.#kv.disposeWith(segment, tensors)
     return segment
+  }
+
+  close(): void {
+    this.#kv.tensors.dispose(this.#unkept)
+    this.#unkept = []
+    this.#replace(async () => [])
   }
 
   /** A failure is told to whoever asks for the feeds next. */

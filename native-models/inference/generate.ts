@@ -86,14 +86,9 @@ export async function generate(
   const { hiddenSize } = model.config
 
   const run = async (embeds: Float32Array, logitRows: number) => {
-    try {
-      await nextTurn(signal)
-      figures.passes++
-      return await model.forward({ embeds, batch: running.length, prefix, past, exact, logitRows })
-    } catch (error) {
-      past.close?.()
-      throw error
-    }
+    await nextTurn(signal)
+    figures.passes++
+    return model.forward({ embeds, batch: running.length, prefix, past, exact, logitRows })
   }
   /** All rows of the tails but those of the last run, whose logits are wanted. */
   const readAhead = async (): Promise<Float32Array> => {
@@ -122,44 +117,47 @@ export async function generate(
     return text.stopReason === 'length' && text.ids.length < maxNewTokens
   }
 
-  let certain = await readAhead() // [B, T, H] rows that are known to be right
   let firstLogits: Float32Array[] | undefined
-  while (running.length > 0) {
-    const spoken = generated[running[0]!]!.ids
-    const before = spoken.length
-    const guesses = drafter?.guess(spoken, maxNewTokens - before - 1) ?? []
-    const embeds = guesses.length > 0 ? concatenated([certain, model.embed(guesses)]) : certain
-    const length = embeds.length / (running.length * hiddenSize)
-    const passStartedAt = performance.now()
-    const { logits, outputs } = await run(embeds, 1 + guesses.length)
-    const vocabulary = logits.length / (running.length * (1 + guesses.length))
-    const rowOf = (place: number) => logits.subarray(place * vocabulary, (place + 1) * vocabulary)
-    firstLogits ??= running.map((_, place) => rowOf(place * (1 + guesses.length)).slice())
-    if (maxNewTokens < 1) break
+  try {
+    let certain = await readAhead() // [B, T, H] rows that are known to be right
+    while (running.length > 0) {
+      const spoken = generated[running[0]!]!.ids
+      const before = spoken.length
+      const guesses = drafter?.guess(spoken, maxNewTokens - before - 1) ?? []
+      const embeds = guesses.length > 0 ? concatenated([certain, model.embed(guesses)]) : certain
+      const length = embeds.length / (running.length * hiddenSize)
+      const passStartedAt = performance.now()
+      const { logits, outputs } = await run(embeds, 1 + guesses.length)
+      const vocabulary = logits.length / (running.length * (1 + guesses.length))
+      const rowOf = (place: number) => logits.subarray(place * vocabulary, (place + 1) * vocabulary)
+      firstLogits ??= running.map((_, place) => rowOf(place * (1 + guesses.length)).slice())
+      if (maxNewTokens < 1) break
 
-    let staying = running.flatMap((sequence, place) => {
-      return take(sequence, rowOf(place * (1 + guesses.length))) ? [place] : []
-    })
-    let right = 0
-    while (right < guesses.length && spoken[before + right] === guesses[right]) {
-      right++
+      let staying = running.flatMap((sequence, place) => {
+        return take(sequence, rowOf(place * (1 + guesses.length))) ? [place] : []
+      })
+      let right = 0
+      while (right < guesses.length && spoken[before + right] === guesses[right]) {
+        right++
+        if (staying.length === 0) break
+        if (!take(running[0]!, rowOf(right))) staying = []
+      }
+      figures.guessed += guesses.length
+      figures.guessedRight += right
+      drafter?.learn(right, Math.min(guesses.length, spoken.length - before))
+      drafter?.timed(length, performance.now() - passStartedAt)
+      const first = before === 0 && past.length === 0 && tails.length === 1
+      const longer = first ? (input.keepTail?.(outputs, length, spoken.slice(0, right)) ?? null) : null
       if (staying.length === 0) break
-      if (!take(running[0]!, rowOf(right))) staying = []
+      if (longer) prefix = longer
+      else past.append(outputs, length, length - guesses.length + right)
+      past.keep(staying)
+      running = staying.map((place) => running[place]!)
+      certain = model.embed(running.map((sequence) => generated[sequence]!.ids.at(-1)!))
     }
-    figures.guessed += guesses.length
-    figures.guessedRight += right
-    drafter?.learn(right, Math.min(guesses.length, spoken.length - before))
-    drafter?.timed(length, performance.now() - passStartedAt)
-    const first = before === 0 && past.length === 0 && tails.length === 1
-    const longer = first ? (input.keepTail?.(outputs, length, spoken.slice(0, right)) ?? null) : null
-    if (staying.length === 0) break
-    if (longer) prefix = longer
-    else past.append(outputs, length, length - guesses.length + right)
-    past.keep(staying)
-    running = staying.map((place) => running[place]!)
-    certain = model.embed(running.map((sequence) => generated[sequence]!.ids.at(-1)!))
+  } finally {
+    past.close?.()
   }
-  past.close?.()
   figures.totalMs = performance.now() - startedAt
   return { generated, firstLogits: firstLogits ?? [], figures }
 }

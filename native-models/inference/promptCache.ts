@@ -130,7 +130,6 @@ export class PromptCache {
 
   /** What was done of a prompt when it was cancelled: whoever wants it next goes on from there. */
   #keepPart(key: string, pieces: readonly PromptPiece[], segment: KvSegment): void {
-    this.counters.made += segment.length
     let rows = 0
     const end = pieces.findIndex((piece) => {
       rows += piece.rows
@@ -154,11 +153,20 @@ export class PromptCache {
       try {
         await nextTurn(signal)
       } catch (error) {
-        if (row > 0) this.#keepPart(key, pieces, cache.toSegment())
+        if (row > 0) {
+          this.counters.reused += known
+          this.counters.made += row
+          this.#keepPart(key, pieces, cache.toSegment())
+        }
         throw error
       }
     }
-    await this.#language.read(cache, embeds, { exact, between })
+    try {
+      await this.#language.read(cache, embeds, { exact, between })
+    } catch (error) {
+      cache.close?.()
+      throw error
+    }
     this.counters.reused += known
     this.counters.made += total - known
     const segment = cache.toSegment()

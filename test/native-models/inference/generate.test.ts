@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { endsInCycle, type GenerateInput, generate } from '../../../native-models/inference/generate.ts'
 import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import type { LanguageModel } from '../../../native-models/inference/languageModel.ts'
@@ -69,6 +69,36 @@ describe('generate', () => {
       1,
     )
     expect(long.generated[0]).toMatchObject({ ids: [3, 4, 5, 6, 7, 3], stopReason: 'length' })
+  })
+
+  it('gives back what a device holds of an answer, however it ends', async () => {
+    const closed = vi.fn()
+    const cache = vi.spyOn(kv, 'cache')
+    const make = cache.getMockImplementation() ?? HostKv.prototype.cache.bind(kv)
+    cache.mockImplementation((batch) => Object.assign(make(batch), { close: closed }))
+    const ends = () =>
+      start(
+        scripted((_, step) => choose([3, EOS][step]!)),
+        1,
+      )
+    await ends()
+    expect(closed).toHaveBeenCalledTimes(1)
+    const none = () =>
+      start(
+        scripted((_, step) => choose(3, step === 2 ? Number.NaN : 5)),
+        1,
+      )
+    await expect(none()).rejects.toMatchObject({ code: 'NUMERIC_FAULT' })
+    expect(closed).toHaveBeenCalledTimes(2)
+    const controller = new AbortController()
+    const cut = start(
+      scripted(() => choose(3)),
+      1,
+      { signal: controller.signal, onToken: () => controller.abort() },
+    )
+    await expect(cut).rejects.toMatchObject({ code: 'CANCELLED' })
+    expect(closed).toHaveBeenCalledTimes(3)
+    cache.mockRestore()
   })
 
   it('lets sequences that are done leave the batch', async () => {

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { GromaError } from '../../../native-models/errors.ts'
 import { ByteLru } from '../../../native-models/inference/byteLru.ts'
 import { HostKv } from '../../../native-models/inference/hostKv.ts'
 import { LanguageModel } from '../../../native-models/inference/languageModel.ts'
@@ -112,6 +113,14 @@ describe('PromptCache', () => {
     expect(cache.counters.made).toBe(88)
     // one of 100 or 150 rows that was half done starts anew
     expect(await get('a|1', pieces)).toEqual([87, 87, 86])
+    // what is cut off behind tokens that were known counts its own alone
+    const before = { ...cache.counters }
+    const later = new AbortController()
+    const cutAgain = get('a|3', [...pieces, [8, 200]], later.signal).catch((error: { code: string }) => error.code)
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+    later.abort()
+    expect(await cutAgain).toBe('CANCELLED')
+    expect(cache.counters).toEqual({ made: before.made + 100, reused: before.reused + 262 })
     expect(await get('b|1', [[7, 500]])).toEqual([125, 125, 125, 125])
     expect(await get('a|2', [...pieces, [6, 1]])).toEqual([1])
   })
@@ -153,6 +162,22 @@ describe('PromptCache', () => {
     const rows = { data: new Float32Array(60), dims: [1, 1, 60, 1] }
     const outputs = { 'present_key.0': rows, 'present_value.0': rows }
     expect(head.grow({ outputs, count: 60, kept: 60, pieces: [] })).toBeNull()
+  })
+
+  it.each([
+    ['cancelled', new GromaError('CANCELLED', 'cancelled')],
+    ['failed', new GromaError('NUMERIC_FAULT', 'no numbers')],
+  ])('gives back what a device holds of a prompt that %s', async (_, error) => {
+    const { language } = echo()
+    const closed = vi.fn()
+    const from = language.kv.cacheFrom.bind(language.kv)
+    vi.spyOn(language.kv, 'cacheFrom').mockImplementation((...about) =>
+      Object.assign(from(...about), { close: closed }),
+    )
+    vi.spyOn(language, 'read').mockRejectedValue(error)
+    const cache = new PromptCache(new ByteLru(1 << 20), language)
+    await expect(cache.get('a|prefix|1', promptOf([1, 9]))).rejects.toBe(error)
+    expect(closed).toHaveBeenCalledOnce()
   })
 
   it('hands out what is too large to keep', async () => {

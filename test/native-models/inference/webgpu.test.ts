@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { convertCheckpoint } from '../../../native-models/builders/buildModel.ts'
 import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
+import { DeviceTensors } from '../../../native-models/inference/deviceTensors.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import { type Placement, placementOf } from '../../../native-models/inference/placement.ts'
 import { tryProvider } from '../../../native-models/inference/probe.ts'
@@ -80,6 +81,30 @@ describe.skipIf(missing !== null)(missing === null ? 'on WebGPU' : `on WebGPU (s
     )
     expect(gpu).toEqual(cpu)
     expect(gpu!.captions).toHaveLength(3)
+  })
+
+  it('gives back what answers held on the device, and reads nothing that it cannot keep', async () => {
+    const adopt = vi.spyOn(DeviceTensors.prototype, 'adopt')
+    const placement: Placement = { decoder: { provider: 'webgpu', half: false } }
+    const engine = await GromaEngine.open(tiny.engine, { threads: 1, placement, onWarning: fail })
+    const perception = await engine.perceive(testPicture(), { key: 'k' })
+    const boxes = engine.propose(perception).map(({ boxCxcywh }) => boxCxcywh)
+    await engine.prepare(perception)
+    const held = () => [...new Set(adopt.mock.contexts as DeviceTensors[])].reduce((sum, { count }) => sum + count, 0)
+    const before = held()
+    expect(before).toBeGreaterThan(0)
+    await engine.ask(perception, { question: 'What?', grounded: true, maxNewTokens: 4 })
+    const { passes } = engine.counters().decoder
+    await engine.caption(perception, boxes, { detail: 'brief', maxNewTokens: 4 })
+    expect(engine.counters().decoder.passes - passes).toBeLessThanOrEqual(4)
+    const controller = new AbortController()
+    const onText = () => controller.abort()
+    const cut = engine.ask(perception, { question: 'Where?', grounded: true, onText, signal: controller.signal })
+    await expect(cut).rejects.toMatchObject({ code: 'CANCELLED' })
+    await expect.poll(held).toBe(before)
+    await engine.close()
+    expect(held()).toBe(0)
+    adopt.mockRestore()
   })
 
   /** Graphs that were run: which inputs came from this process's memory, which outputs went there. */
