@@ -3,6 +3,7 @@ import { generate } from '../../native-models/inference/generate.ts'
 import type { KvSegment } from '../../native-models/inference/kvCache.ts'
 import type { LanguageModel } from '../../native-models/inference/languageModel.ts'
 import { type LoadedModel, loadModel } from '../../native-models/inference/loadModel.ts'
+import type { Placement } from '../../native-models/inference/placement.ts'
 import { laidOutFor } from './engineChild.ts'
 import { seconds } from './measure.ts'
 
@@ -17,8 +18,16 @@ export class Decoder {
     this.#model = model
   }
 
-  static async open(modelDir: string, threads: number): Promise<Decoder> {
-    return new Decoder(await loadModel(modelDir, { threads, prepackedDir: await laidOutFor(modelDir), deferred: true }))
+  /**
+   * @param placement where the decoder runs; on the processor, with weights laid out for it, by default
+   * @throws Error where its device fails: what the processor would go on with is no figure of the device
+   */
+  static async open(modelDir: string, threads: number, { decoder: place }: Placement = {}): Promise<Decoder> {
+    const where = place ? { placement: { decoder: place } } : { prepackedDir: await laidOutFor(modelDir) }
+    const onWarning = (text: string) => {
+      throw new Error(text)
+    }
+    return new Decoder(await loadModel(modelDir, { threads, deferred: true, onWarning, ...where }))
   }
 
   get language(): LanguageModel {

@@ -217,6 +217,16 @@ async function decode() {
         speeds.push((1000 * (tokens - 1)) / (figures.totalMs - figures.firstTokenMs))
       }
       say({ ...about, tokensPerSecond: median(speeds), all: speeds.map((x) => Math.round(x * 10) / 10) })
+      for (const rows of [1, 2, 4, 8]) {
+        const input = {
+          embeds: model.embed(ids.slice(0, rows)),
+          batch: 1,
+          prefix: segment,
+          past: null,
+          logitRows: rows,
+        }
+        say({ ...about, rowsAPass: rows, ...(await times(() => model.forward(input))) })
+      }
       for (const count of [2, 8, 20]) {
         const tails = Array.from({ length: count }, (_, i) => model.embed([5 + i, 6, 7, 8, 9]))
         const abreast = () => generate(model, { prefix: segment, tails, maxNewTokens: 8, eosTokenId: -1 })

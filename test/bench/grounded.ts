@@ -16,6 +16,7 @@ import type { KvSegment } from '../../native-models/inference/kvCache.ts'
 import type { LanguageModel } from '../../native-models/inference/languageModel.ts'
 import { splitPrompt } from '../../native-models/inference/promptEmbedding.ts'
 import { type GromaTokenizer, loadTokenizer } from '../../native-models/preprocess/tokenizer.ts'
+import { brief } from './measure.ts'
 import { scene } from './picture.ts'
 
 /** One image is described, then asked for things of a kind, in the authors' own wording. */
@@ -86,6 +87,33 @@ export class GroundedWriter {
     this.#record.remember(topic, [...question, ...answer])
     return figures
   }
+}
+
+/** What writing several talks took, the first token of each left out: it belongs to the question. */
+export interface GroundedFigures {
+  tokensPerSecond: number
+  /** how many tokens, and how they came */
+  note: string
+}
+
+/** Writes talks one after the other. @param between called after each */
+export async function writeTalks(
+  writer: GroundedWriter,
+  talks: readonly Talk[],
+  between: () => Promise<void> = async () => {},
+): Promise<GroundedFigures> {
+  const total = { tokens: 0, seconds: 0, passes: 0, guessed: 0, right: 0 }
+  for (const talk of talks) {
+    const figures = await writer.write(talk)
+    total.tokens += talk.answer.length - 1
+    total.seconds += (figures.totalMs - figures.firstTokenMs) / 1000
+    total.passes += figures.passes - 1
+    total.guessed += figures.guessed
+    total.right += figures.guessedRight
+    await between()
+  }
+  const note = `answers of the demo model, ${total.tokens} tokens, ${brief(total.tokens / total.passes)} a pass; ${total.right} of ${total.guessed} guesses right`
+  return { tokensPerSecond: total.tokens / total.seconds, note }
 }
 
 /** The model, saying this: after each of its passes the logit of the token that comes next is the highest. */

@@ -1,9 +1,9 @@
 import { physicalCores } from '../../../native-models/inference/cores.ts'
 import { Decoder } from '../decoder.ts'
 import { type BenchContext, type Figure, type FigureRecord, measured, type Row } from '../figure.ts'
-import { GroundedWriter, groundedTalks } from '../grounded.ts'
+import { GroundedWriter, groundedTalks, writeTalks } from '../grounded.ts'
 import { Llama } from '../llama/llama.ts'
-import { brief, interleaved, median, spreadText } from '../measure.ts'
+import { interleaved, median, spreadText } from '../measure.ts'
 import { demoModel, precisionText, releaseModel } from '../models.ts'
 
 const PROMPT_TOKENS = 600
@@ -59,20 +59,10 @@ async function groundedRecord(decoder: Decoder, llama: Llama, context: BenchCont
   const { quick, log } = context
   const { talks, tokens } = await groundedTalks(await demoModel(context), quick ? 1 : 3)
   const writer = new GroundedWriter(decoder.language, decoder.prompt, tokens)
-  const total = { tokens: 0, seconds: 0, passes: 0, guessed: 0, right: 0 }
   const theirs: number[] = []
   log(`writing ${talks.length} grounded answers, llama.cpp in turns`)
-  for (const talk of talks) {
-    const figures = await writer.write(talk)
-    // The first token belongs to the question.
-    total.tokens += talk.answer.length - 1
-    total.seconds += (figures.totalMs - figures.firstTokenMs) / 1000
-    total.passes += figures.passes - 1
-    total.guessed += figures.guessed
-    total.right += figures.guessedRight
+  const { tokensPerSecond, note } = await writeTalks(writer, talks, async () => {
     theirs.push(8 / (await llama.decode(8)))
-  }
-  const value = total.tokens / total.seconds
-  const note = `answers of the demo model, ${total.tokens} tokens, ${brief(total.tokens / total.passes)} a pass; ${total.right} of ${total.guessed} guesses right`
-  return measured('decode', grounded, { value, reference: median(theirs), note })
+  })
+  return measured('decode', grounded, { value: tokensPerSecond, reference: median(theirs), note })
 }

@@ -6,10 +6,21 @@ import { physicalCores } from '../../../native-models/inference/cores.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import type { Placement } from '../../../native-models/inference/placement.ts'
 import { tryProvider } from '../../../native-models/inference/probe.ts'
+import { PROVIDERS } from '../../../native-models/inference/session.ts'
 import { makeReleaseEngine } from '../../support/releaseEngine.ts'
-import { type BenchContext, type Figure, Missing, measured, type Row } from '../figure.ts'
+import { Decoder } from '../decoder.ts'
+import {
+  type BenchContext,
+  type Figure,
+  type FigureRecord,
+  Missing,
+  measured,
+  type Row,
+  unmeasured,
+} from '../figure.ts'
+import { GroundedWriter, groundedTalks, writeTalks } from '../grounded.ts'
 import { median, seconds } from '../measure.ts'
-import { precisionText } from '../models.ts'
+import { demoModel, precisionText } from '../models.ts'
 import { scene } from '../picture.ts'
 import { cacheDir, requireRoom } from '../places.ts'
 
@@ -27,6 +38,7 @@ const decoding: Row = {
   ratio: 'value/reference',
   goal: { of: 'value', at: '>=', limit: 100 },
 }
+const grounded: Row = { ...decoding, case: 'decode, grounded text', goal: null }
 
 /** An engine folder of the release's shapes with vision in floats, which is what a GPU wants. */
 async function floatModel({ quick, log }: BenchContext): Promise<string> {
@@ -58,10 +70,11 @@ function placeText(placement: Placement): string {
 const ENGINE_BYTES = 6.5e9
 const QUESTION = 'Give me a concise description of the image.'
 const TOKENS = 64
+const PROMPT_TOKENS = 600
 
 export const gpu: Figure = {
   work: 'where a GPU was chosen: image to proposals, and decoding; the goals are for an H200',
-  rows: [proposals, decoding],
+  rows: [proposals, decoding, grounded],
   async measure(context) {
     const { quick, log } = context
     const modelDir = await floatModel(context)
@@ -69,7 +82,8 @@ export const gpu: Figure = {
     log('trying what is here') // in this process, which is the figure's own
     const { placement, reports } = await chooseProvider({
       modelDir,
-      wanted: 'auto',
+      // as in the application: to have a driver measured that loses against the processor
+      wanted: PROVIDERS.find((name) => name === process.env.GROMATIC_PROVIDER) ?? 'auto',
       memoryPath: null,
       tryApart: (provider, all) => tryProvider({ provider, modelDir, threads, all, onStep: log }),
     })
@@ -105,6 +119,24 @@ export const gpu: Figure = {
     return [
       measured('gpu', proposals, { value: 1000 * median(looks), note }),
       measured('gpu', decoding, { value: median(speeds), note }),
+      await groundedRecord(modelDir, placement, context).catch(({ message }: Error) => {
+        return unmeasured('gpu', grounded, `failed: ${message}`) // the others were measured
+      }),
     ]
   },
+}
+
+/** Real answers, several tokens a pass where that pays on this card, as `decode` has them. */
+async function groundedRecord(modelDir: string, placement: Placement, context: BenchContext): Promise<FigureRecord> {
+  const { quick, log } = context
+  if (!placement.decoder) return unmeasured('gpu', grounded, 'The decoder stays on the processor here: see `decode`.')
+  const { talks, tokens } = await groundedTalks(await demoModel(context), quick ? 1 : 3)
+  const decoder = await Decoder.open(modelDir, physicalCores(), placement)
+  await decoder.prefill(PROMPT_TOKENS)
+  const write = () => writeTalks(new GroundedWriter(decoder.language, decoder.prompt, tokens), talks)
+  log(`writing ${talks.length} grounded answers, twice: shaders for so many rows are made in their first pass`)
+  await write()
+  const { tokensPerSecond, note } = await write() // by a writer that has not seen them
+  await decoder.close()
+  return measured('gpu', grounded, { value: tokensPerSecond, note: `${placeText(placement)}; ${note}` })
 }
