@@ -38,6 +38,11 @@ export function asGromaError(error: unknown, code: GromaErrorCode, what: string)
   return new GromaError(isDiskFull(error) ? 'DISK_FULL' : code, `${what}: ${reason}`, { cause: error })
 }
 
+/** Whether the operating system refused something: a permission, a name, a disk. */
+export function isSystemError(error: unknown): boolean {
+  return typeof (error as { syscall?: unknown } | null)?.syscall === 'string'
+}
+
 /** Whether the system refused to write for want of room: of the disk, or of what one user may have of it. */
 function isDiskFull(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(String((error as { code?: unknown } | null)?.code))

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'n
 import { basename, dirname, join, resolve } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts'
 import { writeManifest } from '../checkpoint/manifest.ts'
-import { asGromaError, GromaError } from '../errors.ts'
+import { asGromaError, GromaError, isSystemError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { loadTokenizer, requireFit } from '../preprocess/tokenizer.ts'
@@ -150,8 +150,7 @@ async function writeBeside(
 
 /** Tells of `target` what went wrong in `folder`, which is gone. */
 function failureOf(error: unknown, folder: string, target: string): GromaError {
-  const ofSystem = typeof (error as NodeJS.ErrnoException).syscall === 'string'
-  const { code, message } = asGromaError(error, ofSystem ? 'IO_FAILED' : 'CHECKPOINT_INVALID', target)
+  const { code, message } = asGromaError(error, isSystemError(error) ? 'IO_FAILED' : 'CHECKPOINT_INVALID', target)
   return new GromaError(code, message.replaceAll(folder, target), { cause: error })
 }
 

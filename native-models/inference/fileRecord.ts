@@ -1,5 +1,5 @@
 import { createHash, randomInt } from 'node:crypto'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { type FileHandle, lstat, open } from 'node:fs/promises'
 import { z } from 'zod'
 
 const CHUNK = 1 << 20
@@ -33,13 +33,14 @@ export async function recordFile(path: string, name: string, onBytes: (bytes: nu
 }
 
 /**
- * What is wrong with a file, null when nothing shows: another size or time, or other bytes in its first chunk, its last, or
+ * What is wrong with a file, null when nothing shows: a link, another size or time, or other bytes in its first chunk, its last, or
  * some in between, which differ from look to look. What a disk damaged in one chunk of n is found by a look with a chance of
  * 16 / n only; what a program wrote, truncated or replaced is always found.
  */
 export async function damageOf(path: string, { name, bytes, mtimeMs, chunks }: FileRecord): Promise<string | null> {
   try {
-    const found = await stat(path)
+    const found = await lstat(path)
+    if (!found.isFile() || found.nlink > 1) return `${name} is a link or no file` // the runtime would follow it out of the folder
     if (found.size !== bytes) return `${name} has ${found.size} bytes instead of ${bytes}`
     if (found.mtimeMs !== mtimeMs) return `${name} was written to`
     const file = await open(path, 'r')

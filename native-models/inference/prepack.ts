@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { ALL_GRAPHS, type AnyGraphName, dataFile, graphFile, PREFILL_GRAPH } from '../builders/modelFiles.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
-import { asGromaError, GromaError } from '../errors.ts'
+import { asGromaError, GromaError, isSystemError } from '../errors.ts'
 import { decodeOutline } from '../onnx/proto.ts'
 import { damageOf, FileRecord, recordFile } from './fileRecord.ts'
 import { cpuKey } from './machine.ts'
@@ -24,6 +25,9 @@ const WORTH_BYTES = 256 << 20
 const RECORD = 'prepacked.json'
 /** Laid-out weights lie beside the plain ones, which the runtime wants as well. */
 const GROWTH = 2.1
+/** A process that writes nothing for so long does not get on with it. One graph may take minutes on a slow disk. */
+const SILENCE_MS = 600_000
+const LOOK_MS = 500
 
 const Prepacked = z.object({ modelDir: z.string(), graphs: z.array(z.enum(ALL_GRAPHS)), files: z.array(FileRecord) })
 
@@ -58,22 +62,27 @@ export async function findPrepacked(input: PrepackInput): Promise<{ dir: string 
   const dir = folderOf(input, modelHash)
   if (!existsSync(dir)) return { dir: null, reason: 'not made yet' }
   try {
-    const { files } = Prepacked.parse(JSON.parse(await readFile(join(dir, RECORD), 'utf8')))
+    const { files } = await readRecord(dir)
     for (const file of files) {
       const damage = await damageOf(join(dir, file.name), file)
       if (damage !== null) return { dir: null, reason: damage }
     }
     return { dir, reason: '' }
   } catch (error) {
-    return { dir: null, reason: (error as Error).message }
+    return { dir: null, reason: `${RECORD} is damaged: ${(error as Error).message}` }
   }
+}
+
+async function readRecord(dir: string): Promise<z.infer<typeof Prepacked>> {
+  return Prepacked.parse(JSON.parse(await readFile(join(dir, RECORD), 'utf8')))
 }
 
 /**
  * Lays out the weights of a model's graphs for this machine: written beside, flushed, renamed. Folders of other keys (another
- * processor, runtime or choice of graphs) and of models that are gone or were replaced are removed. Takes as much memory as the model: for a process of its own.
+ * processor, runtime or choice of graphs) and of models that are gone or were replaced are removed. What another process is
+ * laying out is waited for. Takes as much memory as the model: for a process of its own.
  * @returns the folder
- * @throws GromaError DISK_FULL before anything is written or in the middle, nothing stays; MODEL_INVALID
+ * @throws GromaError DISK_FULL before anything is written or in the middle, IO_FAILED, MODEL_INVALID: nothing stays
  */
 export async function makePrepacked(
   input: PrepackInput,
@@ -82,16 +91,21 @@ export async function makePrepacked(
   const { modelDir, graphs } = input
   const manifest = await readManifest(modelDir)
   const target = folderOf(input, manifest.modelHash)
-  const parent = join(target, '..')
-  const partial = join(parent, `.${process.pid}-${randomBytes(4).toString('hex')}.partial`)
+  const parent = dirname(target)
+  const partial = join(parent, partialName())
   const sizes = new Map(manifest.files.map(({ path, bytes }) => [path, bytes]))
   const bytesOf = (graph: AnyGraphName) => sizes.get(dataFile(graph)) ?? 0
   const total = graphs.reduce((sum, graph) => sum + bytesOf(graph), 0)
   try {
     await mkdir(parent, { recursive: true })
-    await removeStale(join(parent, '..'), modelDir)
+    while (await isBeingMade(parent)) {
+      onProgress(graphs[0]!, 0)
+      await sleep(LOOK_MS)
+    }
+    const { dir } = await findPrepacked(input)
+    if (dir !== null) return dir
+    await removeUseless(parent, modelDir)
     await mkdir(parent, { recursive: true })
-    await removeOthers(parent)
     await requireRoom(parent, total * GROWTH)
     await mkdir(partial)
     const files: FileRecord[] = []
@@ -112,13 +126,14 @@ export async function makePrepacked(
     await rename(partial, target)
     return target
   } catch (error) {
-    await rm(partial, { recursive: true, force: true })
-    if (existsSync(target)) return target // another process was faster: its folder is as good
+    await rm(partial, { recursive: true, force: true }).catch(() => {}) // where nothing could be made
+    const { dir } = await findPrepacked(input)
+    if (dir !== null) return dir // another process was faster: its folder is as good
     // The runtime says "Failed to write" of a full disk, and of nothing else.
     const code = /failed to write/i.test((error as Error).message) ? 'DISK_FULL' : null
     throw code
       ? new GromaError(code, `${parent}: the disk is full`, { cause: error })
-      : asGromaError(error, 'MODEL_INVALID', modelDir)
+      : asGromaError(error, isSystemError(error) ? 'IO_FAILED' : 'MODEL_INVALID', modelDir)
   }
 }
 
@@ -165,27 +180,60 @@ function folderOf({ cacheDir, graphs }: PrepackInput, modelHash: string): string
   return join(cacheDir, 'prepacked', modelHash.slice(0, 16), key.slice(0, 16))
 }
 
-/** Folders of other keys, and what was being written by processes that are gone. */
-async function removeOthers(parent: string): Promise<void> {
-  for (const name of await readdir(parent)) {
-    const pid = /^\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
-    if (pid === undefined || !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true })
+/**
+ * Makes room before anything is made: removes what was laid out under other keys or is damaged, what was made of a model that
+ * lay where this one lies or of one that lies nowhere any more, and what processes left that are gone.
+ * @param parent the folder of this model's
+ */
+async function removeUseless(parent: string, modelDir: string): Promise<void> {
+  const root = dirname(parent)
+  for (const model of await foldersIn(root)) {
+    for (const key of await foldersIn(join(root, model))) {
+      const path = join(root, model, key)
+      const owner = ownerOf(key)
+      if (owner === null ? await isUseful(path) : isRunning(owner)) continue
+      await rm(path, { recursive: true, force: true })
+    }
+    await rmdir(join(root, model)).catch(() => {}) // what others use is not empty
+  }
+
+  async function isUseful(path: string): Promise<boolean> {
+    const record = await readRecord(path).catch(() => null)
+    if (record === null || dirname(path) === parent) return false
+    return record.modelDir !== resolve(modelDir) && existsSync(record.modelDir)
   }
 }
 
-/** What was made of a model that lay where this one lies, or of one that lies nowhere any more. */
-async function removeStale(root: string, modelDir: string): Promise<void> {
-  for (const model of await readdir(root)) {
-    for (const key of await readdir(join(root, model))) {
-      const made = await readFile(join(root, model, key, RECORD), 'utf8').then(
-        (text) => Prepacked.safeParse(JSON.parse(text)).data,
-        () => undefined, // still being written, or no folder of ours
-      )
-      if (made === undefined || (made.modelDir !== resolve(modelDir) && existsSync(made.modelDir))) continue
-      await rm(join(root, model), { recursive: true, force: true })
-      break
-    }
+/** None where another process has just removed the folder. */
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+}
+
+const partialName = () => `.${process.pid}-${randomBytes(4).toString('hex')}.partial`
+
+/** The process that writes a folder; null when the folder is finished. */
+function ownerOf(name: string): number | null {
+  const pid = /^\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
+  return pid === undefined ? null : Number(pid)
+}
+
+/** Whether another process lays out the same model, and gets on with it. */
+async function isBeingMade(parent: string): Promise<boolean> {
+  for (const name of await foldersIn(parent)) {
+    const owner = ownerOf(name)
+    if (owner === null || owner === process.pid || !isRunning(owner)) continue
+    const path = join(parent, name)
+    const files = await readdir(path).catch(() => [])
+    const changedAt = (file: string) =>
+      stat(join(path, file)).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      ) // finished meanwhile
+    const changes = await Promise.all(['.', ...files].map(changedAt))
+    if (Date.now() - Math.max(...changes) < SILENCE_MS) return true
   }
+  return false
 }
 
 function isRunning(pid: number): boolean {

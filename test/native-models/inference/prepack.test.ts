@@ -1,6 +1,22 @@
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { appendFile, mkdir, open, readdir, readFile, stat, truncate, utimes, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import {
+  appendFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
 import { modelHashOf } from '../../../native-models/checkpoint/manifest.ts'
@@ -60,6 +76,49 @@ describe('weights laid out for this machine', () => {
     await handle.close()
     await utimes(other, before.atimeMs / 1000, before.mtimeMs / 1000)
     expect((await findPrepacked({ ...input, graphs: ['vision-encoder'] })).dir).toBeNull()
+  })
+
+  it('are made anew where one of their files is a link', async () => {
+    const dir = await makePrepacked(input, quiet)
+    const file = join(dir, 'vision-encoder.onnx.data')
+    await rename(file, join(tiny.root, 'elsewhere'))
+    await symlink(join(tiny.root, 'elsewhere'), file)
+    expect((await findPrepacked(input)).reason).toContain('is a link')
+    await rm(file)
+    await link(join(tiny.root, 'elsewhere'), file)
+    expect((await findPrepacked(input)).reason).toContain('is a link')
+    expect(await makePrepacked(input, quiet)).toBe(dir)
+    expect((await findPrepacked(input)).dir).toBe(dir)
+  })
+
+  it.each(['', '{"modelDir":', '{}'])(
+    'are made anew where their record is %j, of this model or another',
+    async (record) => {
+      const dir = await makePrepacked(input, quiet)
+      const root = join(input.cacheDir, 'prepacked')
+      const others = [join(root, 'another', 'model'), join(root, 'third', '.999999999-0badcafe.partial')]
+      for (const other of others) await mkdir(other, { recursive: true })
+      await writeFile(join(root, 'a file'), '')
+      for (const folder of [dir, ...others]) await writeFile(join(folder, 'prepacked.json'), record)
+      expect((await findPrepacked(input)).reason).toContain('prepacked.json is damaged')
+      expect(await makePrepacked(input, quiet)).toBe(dir)
+      expect((await findPrepacked(input)).dir).toBe(dir)
+      expect((await readdir(root)).sort()).toEqual([basename(dirname(dir)), 'a file'].sort())
+    },
+  )
+
+  it('are made once: who comes second waits for a process that is at it, as long as it lives', async () => {
+    const dir = await makePrepacked(input, quiet)
+    await rm(dir, { recursive: true })
+    const other = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60_000)'])
+    const partial = join(dirname(dir), `.${other.pid}-0badcafe.partial`)
+    await mkdir(partial)
+    const second = makePrepacked(input, quiet)
+    await sleep(700)
+    expect(await readdir(dirname(dir))).toEqual([basename(partial)])
+    other.kill('SIGKILL')
+    expect(await second).toBe(dir)
+    expect(await readdir(dirname(dir))).toEqual([basename(dir)])
   })
 
   it('replace those of another key and what killed processes left', async () => {
