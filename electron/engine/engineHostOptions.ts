@@ -31,8 +31,8 @@ export const hostDefaults = {
   stepDeadlineMs: 180_000,
   /** How long loading, or converting at load, may be silent. */
   loadDeadlineMs: 600_000,
-  /** How long a job apart (a trial of a provider, weights being laid out) may be silent. */
-  apartDeadlineMs: 120_000,
+  /** How long a job apart may be silent: a step of a provider's trial, or a graph of many gigabytes that goes to a slow disk. */
+  apartDeadlineMs: { probe: 120_000, prepack: 600_000 },
   /** Crashes within the window that are answered with a restart. */
   maxRestarts: 3,
   restartWindowMs: 60_000,

@@ -1,10 +1,12 @@
 /** Jobs that may crash, hang or fail, done by real processes of their own on the engine's behalf. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { childProcessStarter } from '../../electron/engine/childProcessStarter.ts'
 import { EngineHost, type EngineHostOptions } from '../../electron/engine/engineHost.ts'
 import { codeOf } from './support.ts'
 
 const entry = new URL('../support/scriptedEngine.ts', import.meta.url).pathname
+const SHORT = { probe: 600, prepack: 600 }
 const model = (name: string) => ({ name, modelDir: `/models/${name}`, checkpointDir: null })
 
 let host: EngineHost
@@ -41,8 +43,15 @@ describe('a job apart', () => {
   })
 
   it('that hangs is killed after its silence', async () => {
-    expect(await start({ apartDeadlineMs: 600 }).test(model('hang'))).toMatchObject({
+    expect(await start({ apartDeadlineMs: SHORT }).test(model('hang'))).toMatchObject({
       failure: { code: 'ENGINE_FAULT', message: expect.stringMatching(/no answer for 1 s \(half-way\)/) },
+    })
+  })
+
+  it('may be silent for longer than a step', async () => {
+    const apartDeadlineMs = { probe: 1_500, prepack: 0 }
+    expect(await start({ apartDeadlineMs, stepDeadlineMs: 500 }).test(model('hang'))).toMatchObject({
+      failure: { code: 'ENGINE_FAULT', message: expect.stringMatching(/no answer for 2 s/) },
     })
   })
 
@@ -60,7 +69,10 @@ describe('a job apart', () => {
   })
 
   it('ends with the application', async () => {
-    const waiting = codeOf(start().test(model('hang'), { onProgress: () => host.close() }))
-    expect(await waiting).toBe('CANCELLED')
+    const options = { onProgress: () => host.close() }
+    expect(await codeOf(start({ apartDeadlineMs: SHORT }).test(model('hang'), options))).toBe('CANCELLED')
+    expect(started).toBe(2)
+    await sleep(1_000)
+    expect(started).toBe(2) // nobody is told of its silence, and no process is started for that
   })
 })
