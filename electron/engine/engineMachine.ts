@@ -6,7 +6,13 @@ import { chooseProvider, type ProviderChoice } from '../../native-models/inferen
 import { physicalCores } from '../../native-models/inference/cores.ts'
 import { GromaEngine } from '../../native-models/inference/engine.ts'
 import { ProviderTrial } from '../../native-models/inference/placement.ts'
-import { findPrepacked, graphsOnCpu, isWorthPrepacking, makePrepacked } from '../../native-models/inference/prepack.ts'
+import {
+  findPrepacked,
+  graphsOnCpu,
+  isWorthPrepacking,
+  makePrepacked,
+  removeUnfinished,
+} from '../../native-models/inference/prepack.ts'
 import { tryProvider } from '../../native-models/inference/probe.ts'
 import { noise } from '../../native-models/inference/tinyGraph.ts'
 import type {
@@ -67,6 +73,7 @@ export async function openForMachine(
     const level = report.verdict === 'refused' && provider === report.provider ? 'warn' : 'info'
     on.log(level, `${report.provider}: ${report.verdict}; ${report.reason}`)
   }
+  if (cacheDir !== null) await removeUnfinished(cacheDir)
   const large = isWorthPrepacking(await readManifest(modelDir))
   const prepackedDir = large && cacheDir !== null ? await prepacked(modelDir, cacheDir, placement, on) : null
   return GromaEngine.open(modelDir, {

@@ -1,6 +1,6 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -11,6 +11,7 @@ import { decodeOutline } from '../onnx/proto.ts'
 import { damageOf, FileRecord, recordFile } from './fileRecord.ts'
 import { cpuKey } from './machine.ts'
 import type { Placement } from './placement.ts'
+import { isBeingMade, partialName, sweep } from './prepackedFolders.ts'
 import { GraphSession } from './session.ts'
 
 /**
@@ -22,11 +23,11 @@ import { GraphSession } from './session.ts'
 const FORMAT = 2
 /** Models of less load in a fraction of a second anyway. */
 const WORTH_BYTES = 256 << 20
+/** In the cache: a folder for each model, and in it one for each key. */
+const FOLDER = 'prepacked'
 const RECORD = 'prepacked.json'
 /** Laid-out weights lie beside the plain ones, which the runtime wants as well. */
 const GROWTH = 2.1
-/** A process that writes nothing for so long does not get on with it. One graph may take minutes on a slow disk. */
-const SILENCE_MS = 600_000
 const LOOK_MS = 500
 
 const Prepacked = z.object({ modelDir: z.string(), graphs: z.array(z.enum(ALL_GRAPHS)), files: z.array(FileRecord) })
@@ -104,10 +105,9 @@ export async function makePrepacked(
     }
     const { dir } = await findPrepacked(input)
     if (dir !== null) return dir
-    await removeUseless(parent, modelDir)
-    await mkdir(parent, { recursive: true })
+    await sweep(dirname(parent), (path) => isUseful(path, parent, modelDir))
+    await mkdir(partial, { recursive: true })
     await requireRoom(parent, total * GROWTH)
-    await mkdir(partial)
     const files: FileRecord[] = []
     let done = 0
     for (const graph of graphs) {
@@ -177,72 +177,23 @@ function folderOf({ cacheDir, graphs }: PrepackInput, modelHash: string): string
   const key = createHash('sha256')
     .update([FORMAT, cpuKey(), ...graphs].join('\n'))
     .digest('hex')
-  return join(cacheDir, 'prepacked', modelHash.slice(0, 16), key.slice(0, 16))
+  return join(cacheDir, FOLDER, modelHash.slice(0, 16), key.slice(0, 16))
 }
 
 /**
- * Makes room before anything is made: removes what was laid out under other keys or is damaged, what was made of a model that
- * lay where this one lies or of one that lies nowhere any more, and what processes left that are gone.
+ * Not what was laid out under other keys or is damaged, nor what was made of a model that lay where this one lies or of one
+ * that lies nowhere any more.
  * @param parent the folder of this model's
  */
-async function removeUseless(parent: string, modelDir: string): Promise<void> {
-  const root = dirname(parent)
-  for (const model of await foldersIn(root)) {
-    for (const key of await foldersIn(join(root, model))) {
-      const path = join(root, model, key)
-      const owner = ownerOf(key)
-      if (owner === null ? await isUseful(path) : isRunning(owner)) continue
-      await rm(path, { recursive: true, force: true })
-    }
-    await rmdir(join(root, model)).catch(() => {}) // what others use is not empty
-  }
-
-  async function isUseful(path: string): Promise<boolean> {
-    const record = await readRecord(path).catch(() => null)
-    if (record === null || dirname(path) === parent) return false
-    return record.modelDir !== resolve(modelDir) && existsSync(record.modelDir)
-  }
+async function isUseful(path: string, parent: string, modelDir: string): Promise<boolean> {
+  const record = await readRecord(path).catch(() => null)
+  if (record === null || dirname(path) === parent) return false
+  return record.modelDir !== resolve(modelDir) && existsSync(record.modelDir)
 }
 
-/** None where another process has just removed the folder. */
-async function foldersIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
-  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
-}
-
-const partialName = () => `.${process.pid}-${randomBytes(4).toString('hex')}.partial`
-
-/** The process that writes a folder; null when the folder is finished. */
-function ownerOf(name: string): number | null {
-  const pid = /^\.(\d+)-[0-9a-f]{8}\.partial$/.exec(name)?.[1]
-  return pid === undefined ? null : Number(pid)
-}
-
-/** Whether another process lays out the same model, and gets on with it. */
-async function isBeingMade(parent: string): Promise<boolean> {
-  for (const name of await foldersIn(parent)) {
-    const owner = ownerOf(name)
-    if (owner === null || owner === process.pid || !isRunning(owner)) continue
-    const path = join(parent, name)
-    const files = await readdir(path).catch(() => [])
-    const changedAt = (file: string) =>
-      stat(join(path, file)).then(
-        ({ mtimeMs }) => mtimeMs,
-        () => 0,
-      ) // finished meanwhile
-    const changes = await Promise.all(['.', ...files].map(changedAt))
-    if (Date.now() - Math.max(...changes) < SILENCE_MS) return true
-  }
-  return false
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
+/** Removes what processes left that were killed while they laid out weights; where that cannot be, it stays. */
+export function removeUnfinished(cacheDir: string): Promise<void> {
+  return sweep(join(cacheDir, FOLDER), async () => true).catch(() => {})
 }
 
 async function requireRoom(folder: string, bytes: number): Promise<void> {

@@ -21,7 +21,12 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
 import { modelHashOf } from '../../../native-models/checkpoint/manifest.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
-import { findPrepacked, makePrepacked, type PrepackInput } from '../../../native-models/inference/prepack.ts'
+import {
+  findPrepacked,
+  makePrepacked,
+  type PrepackInput,
+  removeUnfinished,
+} from '../../../native-models/inference/prepack.ts'
 import { makeTinyModel, testPicture } from '../builders/tinyModel.ts'
 
 const disk = vi.hoisted(() => ({ free: Number.POSITIVE_INFINITY }))
@@ -106,6 +111,16 @@ describe('weights laid out for this machine', () => {
       expect((await readdir(root)).sort()).toEqual([basename(dirname(dir)), 'a file'].sort())
     },
   )
+
+  it('leave nothing of a process that was killed while it made them', async () => {
+    const dir = await makePrepacked(input, quiet)
+    const killed = join(input.cacheDir, 'prepacked', 'another', '.999999999-0badcafe.partial')
+    const atWork = join(input.cacheDir, 'prepacked', 'third', `.${process.pid}-0badcafe.partial`)
+    for (const partial of [killed, atWork]) await mkdir(partial, { recursive: true })
+    await removeUnfinished(input.cacheDir)
+    expect([killed, dirname(killed), atWork, dir].map(existsSync)).toEqual([false, false, true, true])
+    await removeUnfinished(join(tiny.root, 'no cache yet'))
+  })
 
   it('are made once: who comes second waits for a process that is at it, as long as it lives', async () => {
     const dir = await makePrepacked(input, quiet)
