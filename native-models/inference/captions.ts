@@ -40,8 +40,8 @@ export function groupForCaptions(
   return groups
 }
 
-/** The selected region that overlaps a box most, if it does so by more than `threshold`. */
-function regionOf(
+/** The selected region that a box is: the one that overlaps it most, if it does so by more than `threshold`. */
+export function regionOf(
   box: BoxCxcywh,
   { boxesCxcywh, scores }: SelectedRegions,
   threshold = SAME_REGION_IOU,

@@ -6,7 +6,7 @@ import { maxNewTokens, type Query, queries, trusted } from '../groma/prompt.ts'
 import { bestRegionForEach, type RegionOrder, type SelectedRegions, selectRegions } from '../groma/regionSelection.ts'
 import type { RgbImage } from '../preprocess/image.ts'
 import { type GroundedAnswer, readAnswer, readPartialText } from './answers.ts'
-import { groupForCaptions } from './captions.ts'
+import { groupForCaptions, regionOf } from './captions.ts'
 import { physicalCores } from './cores.ts'
 import { Decoding } from './decoding.ts'
 import type { Generated, StopReason } from './generate.ts'
@@ -206,8 +206,8 @@ export class GromaEngine {
   }
 
   /**
-   * Answers a question. Boxes join the regions as the user's own; `{box}` in the question stands for the next of them,
-   * those without a place in it follow it.
+   * Answers a question. Boxes join the regions as the user's own, unless they are selected regions anyway; `{box}` in the
+   * question stands for the next of them, those without a place in it follow it.
    * @param options.onText called with the whole text so far
    */
   ask(
@@ -262,7 +262,7 @@ export class GromaEngine {
   ): Promise<GroundedAnswer> {
     return this.#inTurn(async () => {
       const { tokenizer } = this.#model
-      const selection = this.#select(perception, options.boxesCxcywh)
+      const selection = this.#selectFor(perception, options.boxesCxcywh)
       const regions = regionList(selection)
       let shown = ''
       const [generated] = await this.#decoding.run(perception, selection, query, {
@@ -278,6 +278,15 @@ export class GromaEngine {
       })
       return readAnswer(generated!, tokenizer, regions)
     })
+  }
+
+  /** Boxes that are selected regions anyway stand for those: where all are, the image's prompt is known. */
+  #selectFor(perception: Perception, userBoxes: readonly BoxCxcywh[]): SelectedRegions {
+    const own = this.#select(perception, [])
+    const known = userBoxes.map((box) => regionOf(box, own))
+    if (!known.includes(undefined)) return own
+    const boxes = userBoxes.map((box, i) => (known[i] === undefined ? box : boxAt(own.boxesCxcywh, known[i])))
+    return this.#select(perception, boxes)
   }
 
   #select(

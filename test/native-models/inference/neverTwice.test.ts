@@ -1,6 +1,6 @@
 /** What is computed for an image, a box, a question: counted. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { boxCxcywh } from '../../../native-models/geometry/boxes.ts'
+import { type BoxCxcywh, boxCxcywh } from '../../../native-models/geometry/boxes.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import type { Perception } from '../../../native-models/inference/imageMemory.ts'
 import { makeTinyModel, testPicture } from '../builders/tinyModel.ts'
@@ -120,6 +120,22 @@ describe('an image', () => {
     )
     expect(later.regions).toBe(1)
     expect(later.promptReused).toBe(box.promptReused + 2)
+  })
+
+  it('that is asked about regions of its own, handed back in pixels, computes the question alone', async () => {
+    await reopen()
+    const image = await look('a')
+    await ask(image)
+    const handedBack = engine.propose(image).map(({ boxCxcywh: [cx, cy, w, h] }) => {
+      const [left, width] = [(cx - w / 2) * image.width, w * image.width]
+      return boxCxcywh((left + width / 2) / image.width, cy, width / image.width, h)
+    })
+    const about = (...boxesCxcywh: BoxCxcywh[]) =>
+      engine.ask(image, { question: 'Both?', grounded: false, boxesCxcywh, maxNewTokens: 3 })
+    expect(await counted(() => about(handedBack[2]!, handedBack[0]!))).toMatchObject(nothingOfTheImage)
+    expect((await about(handedBack[2]!)).regions).toEqual(engine.propose(image))
+    // with a box that is none of them, that one costs a region, and the prompt is another
+    expect(await counted(() => about(handedBack[2]!, drawn))).toMatchObject({ encoder: 0, maps: 0, regions: 1 })
   })
 
   it('shares its prompt among the captions of all its regions', async () => {
