@@ -40,7 +40,7 @@ const SPARE_BYTES = 16 << 20
 const NORM_GROUPS = 64
 
 /** Raised when the same checkpoint and options give other files: what an older version left half-way is not gone on with. */
-const CONVERSION = 'conversion 10'
+const CONVERSION = 'conversion 11'
 
 /**
  * Turns a released checkpoint's folder into an engine folder. The folder appears whole or not at all: everything is

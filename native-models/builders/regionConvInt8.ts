@@ -1,7 +1,7 @@
 import { int, ints } from '../onnx/attributes.ts'
-import type { GraphBuilder, Value } from '../onnx/graphBuilder.ts'
+import type { GraphBuilder, Value, WeightSource } from '../onnx/graphBuilder.ts'
 import type { Int8Weight } from '../onnx/int8.ts'
-import { abs, add, concat, div, gather, mul, relu, reshape, slice, unsqueeze } from '../onnx/ops.ts'
+import { abs, add, concat, div, gather, matMul, mul, relu, reshape, slice, sub, unsqueeze } from '../onnx/ops.ts'
 import { CODE_MAX, codeSteps, rectifiedCodes, scaleOfPeaks, ZERO_CODE } from './convolutionCodes.ts'
 import { sharedBy } from './mapConvolution.ts'
 import { type Level, listTiles, pooledTiles, type TileList } from './regionPoolInt8.ts'
@@ -17,10 +17,12 @@ const INT64_MAX = 2 ** 53
 /**
  * Pooled regions through `pconvs` (3x3, one for each level, summed), ReLU and `flatten_linear`, in 8 bits.
  * Bins are convolved by twos, as tiles (regionPoolInt8.ts). Many lie outside the maps and hold nothing but zeros: where the
- * convolution of a tile would see only those, its result is its bias, and is not computed but once.
+ * convolution of a tile would see only those, its result is its bias. What comes of that is known beforehand; rounded, it would
+ * be off by the same in all those bins, which adds up.
  * ```
  *  pooled tiles -> for each kind the three rows under each tile where something is [1, M + 1, 3, 3 C] -> QLinearConv 1x3
- *    -> the kinds' shares of both bins, + bias, ReLU -> codes [(M + 1) 2, C] -> all places [N, bins bins C] -> product = [N, width]
+ *    -> the kinds' shares of both bins, + bias, ReLU -> codes [(M + 1) 2, C] -> all places [N, bins bins C] -> product --.
+ *  tiles of nothing [N, bins tiles] . what each gives [bins tiles, width] ------------------------------------------- + = [N, width]
  * ```
  * @param scale what one step of the maps means
  * @returns [N, width]
@@ -44,7 +46,8 @@ export async function pooledFeatures(
   })
   const unit = mul(g, '/roi/unit', scale, g.scalar(SAFE_STEP))
   const active = await convolved(g, weights, patches, unit, { levels: levels.length, channels })
-  const everywhere = gather(g, '/roi/flatten', active.codes, binPlaces(g, '/roi/place', list, bins), 0) // [N, bins, bins, C]
+  const codes = g.node('Pad', '/roi/codes', [active.codes, g.integers(TILE, 0, 0, 0)]) // a tile of zeros before the others
+  const everywhere = gather(g, '/roi/flatten', codes, binPlaces(g, '/roi/place', list, bins), 0) // [N, bins, bins, C]
   const flat = reshape(g, '/roi/flatten', everywhere, -1, bins * bins * channels)
 
   const { weight, bias } = weights.affine('flatten_linear')
@@ -53,12 +56,49 @@ export async function pooledFeatures(
   })
   const inputs = [flat, matrix.codes, active.scale, matrix.scales, g.small('uint8', 0)]
   const features = g.node('MatMulIntegerToFloat', '/roi/flatten_linear', inputs, { domain: 'com.microsoft' })
-  return add(g, '/roi/flatten_linear/bias', features, await g.weight('/roi/flatten_linear/bias', bias))
+  const source = tilesOfNothing(weights, weight, levels.length, { bins, channels })
+  const table = await g.weight('/roi/nothing/table', source)
+  const idle = reshape(g, '/roi/nothing', sub(g, '/roi/nothing/idle', g.scalar(1), tiles.busy), -1, source.shape[0]!)
+  const nothing = matMul(g, '/roi/nothing', idle, table)
+  const both = add(g, '/roi/flatten_linear/sum', features, nothing)
+  return add(g, '/roi/flatten_linear/bias', both, await g.weight('/roi/flatten_linear/bias', bias))
 }
 
-/** For each bin of each box where it is among the bins of the listed tiles: [N, bins, bins]. */
-function binPlaces(g: GraphBuilder, at: string, { places }: TileList, bins: number): Value {
-  const firsts = mul(g, `${at}/firsts`, unsqueeze(g, `${at}/places`, places, 1), g.integers(TILE))
+/** What `flatten_linear` makes of each tile whose bins hold but ReLU(bias): [bins tiles, width]. */
+function tilesOfNothing(
+  weights: Weights,
+  flatten: WeightSource,
+  levels: number,
+  { bins, channels }: { bins: number; channels: number },
+): WeightSource {
+  const tiles = Math.ceil(bins / TILE)
+  const width = flatten.shape[0]!
+  const perRow = bins * bins * channels
+  return {
+    shape: [bins * tiles, width],
+    async *parts() {
+      const constant = (await sumOfBiases(weights, levels, channels)).map((value) => Math.max(0, value))
+      const table = new Float32Array(bins * tiles * width)
+      let output = 0
+      for await (const rows of flatten.parts()) {
+        for (let start = 0; start < rows.length; start += perRow, output++) {
+          for (const [channel, value] of constant.entries()) {
+            if (value === 0) continue
+            for (let bin = 0, i = start + channel * bins * bins; bin < bins * bins; bin++, i++) {
+              const tile = Math.floor(bin / bins) * tiles + Math.floor((bin % bins) / TILE)
+              table[tile * width + output]! += value * rows[i]!
+            }
+          }
+        }
+      }
+      yield table
+    },
+  }
+}
+
+/** For each bin of each box where it is among the bins of the listed tiles, or of the zeros before them: [N, bins, bins]. */
+function binPlaces(g: GraphBuilder, at: string, { numbers }: TileList, bins: number): Value {
+  const firsts = mul(g, `${at}/firsts`, unsqueeze(g, `${at}/places`, numbers, 1), g.integers(TILE))
   const both = add(g, `${at}/both`, firsts, g.integers(...Array.from({ length: TILE }, (_, i) => i))) // [.., 2]
   const whole = reshape(g, at, both, -1, bins, Math.ceil(bins / TILE) * TILE)
   return bins % TILE === 0 ? whole : slice(g, at, whole, 2, 0, bins)
@@ -95,7 +135,7 @@ async function convolved(
     seen.push(g.node('MatMulIntegerToFloat', `${name}/samples`, inputs, { domain: 'com.microsoft' })) // [S, C]
     products.push({ line: unsqueeze(g, `${name}/line`, rows, 0), kernel, zero })
   }
-  const bias = await sumOfBiases(g, weights, levels, channels) // [C]
+  const bias = await g.floats(`${at}/bias`, await sumOfBiases(weights, levels, channels), [channels])
   const least = mul(g, `${at}/least`, abs(g, `${at}/least`, bias), g.scalar(SMALLEST_STEP))
   const ranges = seen.map((rows, kind) => codeSteps(g, `${at}/kind.${kind}/range`, rows))
   const step = g.node('Max', `${at}/step`, [...ranges, least]) // [C]
@@ -142,13 +182,14 @@ function someRows(g: GraphBuilder, at: string, rows: Value): Value {
   return g.node('Slice', `${at}/some`, [rows, g.integers(0), g.integers(INT64_MAX), g.integers(0), step])
 }
 
-async function sumOfBiases(g: GraphBuilder, weights: Weights, levels: number, channels: number): Promise<Value> {
+/** [C] */
+async function sumOfBiases(weights: Weights, levels: number, channels: number): Promise<Float32Array> {
   const sum = new Float32Array(channels)
   for (let level = 0; level < levels; level++) {
     weights.source(`pconvs.${level}.bias`, [channels])
     for (const [i, value] of (await weights.read(`pconvs.${level}.bias`)).entries()) sum[i]! += value
   }
-  return g.floats('/roi/pconvs/bias', sum, [channels])
+  return sum
 }
 
 /** From (channel, bin) to (bin, channel). */

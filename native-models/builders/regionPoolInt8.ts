@@ -26,7 +26,7 @@ export interface Tiles {
   rows: Value
   /** int64 [1]: R, the row of nothing */
   none: Value
-  /** floats [N, bins, tiles], 0 where a tile's convolution meets nothing */
+  /** floats [N, bins, tiles], 0 where a tile's convolution meets nothing, else 1 */
   busy: Value
 }
 
@@ -144,15 +144,21 @@ function touched(g: GraphBuilder, at: string, weights: readonly Value[]): Value 
   return g.node('Sign', at, [g.node('Sum', at, sums)])
 }
 
-/** For each entry of flags of 0 and 1 its number among those that are 1; for the others how many there are. Flat. */
-function placeAmong(g: GraphBuilder, at: string, flags: Value): { places: Value; count: Value } {
+/** Of flags of 0 and 1 those that are 1, numbered from 1 on; 0 stays 0. Flat, int64. */
+function numbered(g: GraphBuilder, at: string, flags: Value): { flags: Value; numbers: Value } {
   const whole = g.node('Cast', `${at}/flags`, [reshape(g, `${at}/flags`, flags, -1)], {
     attributes: { to: int(INT64) },
   })
-  const order = g.node('CumSum', at, [whole, g.node('Squeeze', `${at}/axis`, [g.integers(0)])]) // 1 for the first
+  const order = g.node('CumSum', at, [whole, g.node('Squeeze', `${at}/axis`, [g.integers(0)])])
+  return { flags: whole, numbers: mul(g, at, order, whole) }
+}
+
+/** For each entry of flags of 0 and 1 its place among those that are 1; for the others how many there are. Flat. */
+function placeAmong(g: GraphBuilder, at: string, flags: Value): { places: Value; count: Value } {
+  const { flags: whole, numbers } = numbered(g, at, flags)
   const count = g.node('ReduceSum', `${at}/count`, [whole], { attributes: { keepdims: int(1) } }) // [1]
   const isOne = g.node('Cast', `${at}/is_one`, [whole], { attributes: { to: int(BOOL) } })
-  return { places: g.node('Where', at, [isOne, sub(g, at, order, g.integers(1)), count]), count }
+  return { places: g.node('Where', at, [isOne, sub(g, at, numbers, g.integers(1)), count]), count }
 }
 
 function paddedRows(g: GraphBuilder, { places, count }: { places: Value; count: Value }, bins: number): Value {
@@ -173,14 +179,14 @@ function busyTiles(g: GraphBuilder, rows: Value, columns: Value, bins: number): 
   return mul(g, '/roi/busy', down, across)
 }
 
-/** The tiles whose convolution meets something, and a last one that stands for all others. */
+/** The M tiles whose convolution meets something, and a last one over nothing, so that there is one. */
 export interface TileList {
   /** int64 [M + 1, 3]: the rows of bins under each */
   rows: Value
   /** int64 [M + 1, 1]: which tile of its row it is */
   columns: Value
-  /** [N bins tiles]: for each tile its place in the list */
-  places: Value
+  /** int64 [N bins tiles]: the number of each tile, counted from 1 on; 0 for those that are not listed */
+  numbers: Value
 }
 
 export function listTiles(g: GraphBuilder, at: string, { rows, busy, none }: Tiles, bins: number): TileList {
@@ -199,6 +205,6 @@ export function listTiles(g: GraphBuilder, at: string, { rows, busy, none }: Til
   return {
     rows: concat(g, `${at}/rows`, 0, under, nothing),
     columns: withLast(g, `${at}/columns`, tile!, 0),
-    places: placeAmong(g, `${at}/place`, busy).places,
+    numbers: numbered(g, `${at}/number`, busy).numbers,
   }
 }
