@@ -47,7 +47,7 @@ export async function withServices(
     interactive: run.interactive ?? false,
     served: true,
     onLog: (level, message) => {
-      if (verbose || (level === 'error' && run.interactive)) progress.note(`${level}: ${message}`)
+      if (verbose || level === 'warn' || (level === 'error' && run.interactive)) progress.note(`${level}: ${message}`)
     },
   })
   try {

@@ -48,11 +48,12 @@ export class AppError extends Error {
 /** Turns anything thrown into its wire form; codes of our own errors (any class with a known `code`) survive. */
 export function toWireError(error: unknown): WireError {
   if (error instanceof Error) {
-    const code = ErrorCode.safeParse((error as { code?: unknown }).code)
-    const fullDisk =
-      (error as { code?: unknown }).code === 'ENOSPC' || (error as { code?: unknown }).code === 'SQLITE_FULL'
+    const { code: given, syscall } = error as { code?: unknown; syscall?: unknown }
+    const code = ErrorCode.safeParse(given)
+    const fullDisk = ['ENOSPC', 'EDQUOT', 'SQLITE_FULL'].includes(String(given))
+    const otherwise = typeof syscall === 'string' ? 'IO_FAILED' : 'INTERNAL' // what the system refused names the file
     return {
-      code: fullDisk ? 'DISK_FULL' : code.success ? code.data : 'INTERNAL',
+      code: fullDisk ? 'DISK_FULL' : code.success ? code.data : otherwise,
       message: error.message,
       ...(error.stack === undefined ? {} : { details: error.stack }),
     }

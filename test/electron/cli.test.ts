@@ -14,6 +14,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { cudaLibrary } from '../../native-models/inference/session.ts'
 import { makeReferenceCheckpoint, referenceDir } from '../support/makeCheckpoint.ts'
 import { writePicture } from './support.ts'
 
@@ -33,12 +34,15 @@ interface Run {
 }
 function cli(
   args: string[],
-  options: { onChild?: (child: ReturnType<typeof spawn>, out: () => string) => void } = {},
+  options: {
+    onChild?: (child: ReturnType<typeof spawn>, out: () => string) => void
+    env?: Record<string, string>
+  } = {},
 ): Promise<Run> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [main, ...args], {
       cwd: root,
-      env: { ...process.env, GROMATIC_HOME: at('home') },
+      env: { ...process.env, GROMATIC_HOME: at('home'), ...options.env },
     })
     let out = ''
     let err = ''
@@ -163,6 +167,22 @@ describe('usage', () => {
     }
     const { err } = await cli(['call', 'images.list', '{}', '--verbose'])
     expect(err).toContain('.ts:')
+  })
+})
+
+describe('a machine that does not give what is wanted', () => {
+  it('is told of in one line where the home folder cannot be made', async () => {
+    const run = await cli(['models', 'list'], { env: { GROMATIC_HOME: join(photos, 'broken.jpg') } })
+    expect(run).toMatchObject({ code: 1, out: '' })
+    expect(run.err).toMatch(/^gromatic: IO_FAILED: [^\n]*broken\.jpg'\n$/)
+  })
+
+  it.skipIf(process.platform !== 'linux' || existsSync(cudaLibrary()))('warns, and goes on', async () => {
+    const run = await cli(['ask', join(photos, 'a b.png'), 'What?', '--model', model, '--json'], {
+      env: { GROMATIC_PROVIDER: 'cuda' },
+    })
+    expect(run.code, run.err).toBe(0)
+    expect(run.err).toMatch(/^warn: cuda: refused; its libraries are not installed/m)
   })
 })
 
