@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import type { EngineAnswer } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
 import { answerContent } from '../services/answers.ts'
-import { type BboxXywh, clampToImage, toModel } from '../services/boxes.ts'
+import { type BboxXywh, toModelInside } from '../services/boxes.ts'
 import { probeImage } from '../services/pixels.ts'
 import { parseBox, type Quadruple } from './arguments.ts'
 import { loadModel, withServices } from './context.ts'
@@ -36,16 +36,7 @@ export function addAskCommand(program: Command): void {
         if (questions.some((question) => question.trim() === '')) throw new AppError('USAGE', 'The question is empty.')
         const path = resolve(image)
         const size = await readSize(path)
-        const boxes = (options.box ?? []).map((box) => {
-          const inside = clampToImage(box, size)
-          if (inside === null) {
-            throw new AppError(
-              'INVALID_INPUT',
-              `The box ${box.join(',')} lies outside ${image} (${size.width} x ${size.height} pixels).`,
-            )
-          }
-          return toModel(inside, size)
-        })
+        const boxes = (options.box ?? []).map((box) => toModelInside(box, { ...size, fileName: image }))
         await loadModel(context, options.model)
         const answers: Answer[] = []
         for (const question of questions) {

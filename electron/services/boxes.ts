@@ -2,6 +2,7 @@
 import type { BboxXywh } from '../../db/records/records.ts'
 import { boxCxcywh, boxXywhPixels, cxcywhToXywhPixels, xywhPixelsToCxcywh } from '../../native-models/geometry/boxes.ts'
 import { iouXyxy } from '../../native-models/geometry/overlap.ts'
+import { AppError } from '../contract/errors.ts'
 
 export type { BboxXywh }
 
@@ -34,6 +35,15 @@ export function clampToImage([x, y, w, h]: Four, { width, height }: Size): BboxX
   // Arithmetic must not move a box that was inside already.
   const inside = x >= 0 && y >= 0 && x + w <= width && y + h <= height
   return inside ? [x, y, w, h] : [left, top, right - left, bottom - top]
+}
+
+/** A person's box in the model's words, what lies outside the image cut off. @throws INVALID_INPUT when nothing is left */
+export function toModelInside(box: Four, image: Size & { fileName: string }): [number, number, number, number] {
+  const inside = clampToImage(box, image)
+  if (inside !== null) return toModel(inside, image)
+  const { fileName, width, height } = image
+  const reason = `lies outside ${fileName} (${width} x ${height} pixels)`
+  throw new AppError('INVALID_INPUT', `The box ${box.join(',')} ${reason}.`)
 }
 
 export const overlap = (a: Four, b: Four): number =>

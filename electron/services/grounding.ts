@@ -5,7 +5,7 @@ import { api, type Input, type ParsedInput, type ProposeProgress } from '../cont
 import type { EngineImage, EngineProgress, EngineTask } from '../contract/engineProtocol.ts'
 import { AppError } from '../contract/errors.ts'
 import { answerContent, locatedContent } from './answers.ts'
-import { toModel } from './boxes.ts'
+import { toModel, toModelInside } from './boxes.ts'
 import { CategoryFinder } from './categories.ts'
 import type { EngineWorkers } from './engineWorkers.ts'
 import type { Handlers } from './handlers.ts'
@@ -275,13 +275,13 @@ const proposeTask = (image: EngineImage, options: { captions: boolean; minScore?
 const askTask = (
   image: EngineImage,
   { question, grounded, boxesXywh }: Pick<ParsedInput<'grounding.ask'>, 'question' | 'grounded' | 'boxesXywh'>,
-  size: { width: number; height: number },
+  record: { fileName: string; width: number; height: number },
 ) => ({
   kind: 'ask' as const,
   image,
   question,
   grounded,
-  boxesCxcywh: boxesXywh.map((box) => toModel(box, size)),
+  boxesCxcywh: boxesXywh.map((box) => toModelInside(box, record)),
 })
 
 const locateTask = (image: EngineImage, { phrase, all }: { phrase: string; all: boolean }) => ({

@@ -320,7 +320,7 @@ export class GromaEngine {
 
 function requireBox(box: BoxCxcywh): void {
   const [, , width, height] = box
-  if (box.length === 4 && box.every(Number.isFinite) && width > 0 && height > 0) return
+  if (box.length === 4 && box.every((place) => Number.isFinite(Math.fround(place))) && width > 0 && height > 0) return
   throw new GromaError('INPUT_INVALID', `a box needs four finite numbers and an area, not [${box.join(', ')}]`)
 }
 

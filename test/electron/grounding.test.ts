@@ -1,7 +1,7 @@
 /** What the model says becomes rows: over real SQLite, with a scripted engine in a real process. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Annotation, Revision } from '../../db/records/records.ts'
 import type { Client, EventPayload, ProposeProgress } from '../../electron/contract/api.ts'
 import { type Bench, codeOf, makeBench, openWhole } from './support.ts'
@@ -173,6 +173,16 @@ describe('talk', () => {
     expect(await codeOf(client.call('messages.clear', { imageId }))).toBe('INVALID_INPUT')
     await client.call('history.undo', {})
     expect(await client.call('messages.list', { imageId })).toHaveLength(2)
+  })
+
+  it('refuses boxes outside the image, and cuts off what reaches beyond it', async () => {
+    const about = (...box: [number, number, number, number]) =>
+      client.run('grounding.ask', { imageId, question: 'what?', boxesXywh: [box] })
+    await expect(about(-500, 0, 10, 10)).rejects.toThrow('The box -500,0,10,10 lies outside one.png')
+    expect(await codeOf(about(1e300, 0, 10, 10))).toBe('INVALID_INPUT')
+    const run = vi.spyOn(bench.services.engine, 'run')
+    await about(-10, -10, 1e300, 1e300)
+    expect(run.mock.calls[0]![0]).toMatchObject({ boxesCxcywh: [[0.5, 0.5, 1, 1]] })
   })
 
   it('stores nothing of an answer that was cancelled', async () => {

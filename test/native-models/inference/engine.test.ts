@@ -134,7 +134,11 @@ describe('GromaEngine', () => {
   })
 
   it('refuses boxes that are none, and questions about more boxes than there are', async () => {
-    for (const box of [boxCxcywh(0.5, Number.NaN, 0.1, 0.1), boxCxcywh(0.5, 0.5, 0, 0.1)]) {
+    for (const box of [
+      [0.5, Number.NaN, 0.1, 0.1],
+      [0.5, 0.5, 0, 0.1],
+      [0.5, 0.5, 1e300, 0.1],
+    ].map((at) => boxCxcywh(...(at as [number, number, number, number])))) {
       await expect(engine.caption(perception, [box], { detail: 'brief' })).rejects.toMatchObject({
         code: 'INPUT_INVALID',
       })
