@@ -75,9 +75,15 @@ function plainText({ done, total, note }: { done: number; total: number | null; 
   return `${share}${note}`
 }
 
+/** One line, with what came last: of an answer that is being written, its latest words. */
+function endOf(note: string, width: number): string {
+  const line = note.replace(/\s+/g, ' ')
+  return line.length <= width ? line : `…${line.slice(line.length - width + 1)}`
+}
+
 function barText(progress: { done: number; total: number | null; note: string }, columns: number): string {
   const { done, total, note } = progress
-  if (total === null || total <= 0) return note.slice(0, columns - 1)
+  if (total === null || total <= 0) return endOf(note, columns - 1)
   const width = 24
   const share = Math.min(1, Math.max(0, done / total))
   const full = Math.round(width * share)
