@@ -85,9 +85,10 @@ export class Models {
     if (model === this.#wanted) return
     this.#wanted = model
     try {
-      this.#engine.load(await this.resolve(model))
+      const found = await this.resolve(model)
+      if (this.#wanted === model) this.#engine.load(found) // else another was asked for meanwhile
     } catch (error) {
-      this.#engine.fail(model, toWireError(error))
+      if (this.#wanted === model) this.#engine.fail(model, toWireError(error))
     }
   }
 

@@ -137,6 +137,14 @@ describe('propose', () => {
     expect(await codeOf(propose())).toBe('NO_PROJECT')
   })
 
+  it('keeps the model that was asked for while another was still looked up', async () => {
+    await client.call('settings.set', { model: 'demo' })
+    bench.services.startEngine() // hashes the demo model's files first
+    await client.call('engine.load', { model: 'scripted' })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(await client.call('engine.state', {})).toMatchObject({ modelName: 'scripted' })
+  })
+
   it('fails with the model’s reason when the model cannot be loaded', async () => {
     await client.call('settings.set', { model: 'not-installed' })
     expect(await codeOf(propose())).toBe('NOT_FOUND')
