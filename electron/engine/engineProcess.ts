@@ -40,6 +40,9 @@ let queue: Promise<void> = Promise.resolve()
 /** What is known of the last images: a box drawn on one of them needs no second look. */
 const perceptions = new Map<string, Perception>()
 const MAX_PERCEPTIONS = 32
+/** Captions that were done when a person's task cut the others off, by image and regions. */
+const cutOff = new Map<string, (string | undefined)[]>()
+const MAX_CUT_OFF = 8
 const decoded = new DecodedAhead()
 
 /** How often a task says that its steps go on; the timer cannot fire inside a step. */
@@ -132,6 +135,7 @@ async function load(request: Extract<EngineRequest, { type: 'load' }>): Promise<
     await engine?.close()
     engine = null
     perceptions.clear()
+    cutOff.clear()
     if (checkpointDir !== null && !existsSync(modelDir)) await prepare(checkpointDir, modelDir, loading)
     const open = () => openForMachine(modelDir, request, { help, log, note: loading })
     engine = await open().catch(async (error: unknown) => {
@@ -229,17 +233,11 @@ async function runTask(
         .map(({ boxCxcywh: box, score }) => ({ boxCxcywh: four(box), score: finite(score) }))
       const seconds = (performance.now() - startedAt) / 1000
       progress({ kind: 'regions', regions, seconds })
-      const texts =
-        captions && regions.length > 0
-          ? await describe(
-              regions.map((region) => region.boxCxcywh),
-              'brief',
-            )
-          : []
+      const texts = captions ? await describeAll(regions.map((region) => region.boxCxcywh)) : []
       return { regions: regions.map((region, i) => ({ ...region, caption: texts[i] ?? null })), seconds }
     }
     case 'caption':
-      return { captions: await describe(task.boxesCxcywh, task.detail) }
+      return { captions: await describe(task.boxesCxcywh, task.detail, tell) }
     case 'ask': {
       progress({ kind: 'step', note: 'Answering' })
       const { question, grounded } = task
@@ -271,12 +269,41 @@ async function runTask(
       return task satisfies never
   }
 
-  async function describe(boxes: readonly Four[], detail: 'brief' | 'detailed'): Promise<string[]> {
+  function tell(index: number, text: string): void {
+    progress({ kind: 'caption', index, text })
+  }
+
+  /** Describes proposed regions; what an earlier try had done before it was cut off is told at once. */
+  async function describeAll(boxes: readonly Four[]): Promise<string[]> {
+    const name = JSON.stringify([perceptionKey(task.image), boxes])
+    const texts = cutOff.get(name) ?? []
+    cutOff.delete(name)
+    for (const [index, text] of texts.entries()) if (text !== undefined) tell(index, text)
+    const missing = boxes.flatMap((_, index) => (texts[index] === undefined ? [index] : []))
+    if (missing.length === 0) return texts as string[]
+    const places = missing.map((index) => boxes[index]!)
+    try {
+      await describe(places, 'brief', (place, text) => {
+        texts[missing[place]!] = text
+        tell(missing[place]!, text)
+      })
+    } catch (error) {
+      if (texts.length > 0) keepLast(cutOff, MAX_CUT_OFF, name, texts)
+      throw error
+    }
+    return texts as string[]
+  }
+
+  async function describe(
+    boxes: readonly Four[],
+    detail: 'brief' | 'detailed',
+    told: (index: number, text: string) => void,
+  ): Promise<string[]> {
     progress({
       kind: 'step',
       note: boxes.length === 1 ? 'Describing the region' : `Describing ${boxes.length} regions`,
     })
-    const onCaption = (index: number, { text }: { text: string }) => progress({ kind: 'caption', index, text })
+    const onCaption = (index: number, { text }: { text: string }) => told(index, text)
     // one caption is read as it is written; many come whole, one after the other
     const onText = (_: number, text: string) => progress({ kind: 'text', text })
     const streamed = task.kind === 'caption' && boxes.length === 1 ? { onText } : {}
@@ -303,13 +330,18 @@ async function perceive(
   const { resize = 'pillow' } = image
   const key = perceptionKey(image)
   const known = perceptions.get(key)
-  perceptions.delete(key)
   if (known === undefined) progress({ kind: 'step', note: 'Looking at the image' })
   const perception = known ?? (await groma.perceive(await decoded.take(image), { key, resize, signal }))
-  perceptions.set(key, perception) // last in, last out
-  const [oldest] = perceptions.keys()
-  if (perceptions.size > MAX_PERCEPTIONS && oldest !== undefined) perceptions.delete(oldest)
+  keepLast(perceptions, MAX_PERCEPTIONS, key, perception)
   return perception
+}
+
+/** Keeps a value as the youngest of a map, whose oldest goes when there are too many. */
+function keepLast<T>(map: Map<string, T>, most: number, key: string, value: T): void {
+  map.delete(key)
+  map.set(key, value)
+  const [oldest] = map.keys()
+  if (map.size > most) map.delete(oldest!)
 }
 
 function answerOf(answer: GroundedAnswer): EngineAnswer {
