@@ -64,7 +64,7 @@ export function secondsOf(trial: ProviderTrial, graph: GraphName, { half, fused 
 
 /** A trial in one sentence. */
 export function verdictOf(trial: ProviderTrial): string {
-  if (trial.refusal !== null) return trial.refusal
+  if (trial.refusal !== null) return inWords(trial.refusal)
   const refused = trial.graphs.filter(({ refusal }) => refusal !== null)
   const placed = Object.keys(placementOf(trial))
   const slower = trial.graphs.filter(({ graph, refusal }) => refusal === null && !placed.includes(graph))
@@ -74,9 +74,28 @@ export function verdictOf(trial: ProviderTrial): string {
       const how = `${seconds!.toPrecision(2)} s against ${cpuSeconds.toPrecision(2)} s on the CPU`
       return `not fast enough at ${formOf(one)} (${how})`
     }),
-    ...refused.map(({ refusal, ...one }) => `${formOf(one)}: ${refusal}`),
+    ...refused.map(({ refusal, ...one }) => `${formOf(one)}: ${inWords(refusal!)}`),
   ]
   return parts.join('; ')
+}
+
+/** What the runtime says where it finds nothing to run on, and what helps. */
+const HELP: readonly [RegExp, string][] = [
+  [
+    /WebGPU adapter/,
+    'no driver for WebGPU was found: install the one of the graphics card (on Linux `apt install libvulkan1 mesa-vulkan-drivers`, Mesa 25 or newer)',
+  ],
+  [/lib(cuda|cudart|cublas\w*|cufft|curand|cudnn)\S*: cannot open/, 'CUDA 12 and cuDNN 9 are to be installed'],
+  [
+    /CUDA driver version is insufficient|no CUDA-capable device/,
+    "NVIDIA's driver is missing or too old: install its latest",
+  ],
+]
+
+/** A reason without the places in the runtime's source that it names first. */
+function inWords(refusal: string): string {
+  const help = HELP.find(([pattern]) => pattern.test(refusal))
+  return help?.[1] ?? refusal.replace(/^.*?(?: was false\. |\[ONNXRuntimeError\] : \d+ : \w+ : )/s, '')
 }
 
 /** What was tried, in words. */

@@ -114,6 +114,28 @@ describe.runIf(builtInProviders().some(({ name }) => name === 'webgpu'))('choice
     expect(webgpu(choice)).toMatchObject({ verdict: 'refused', reason: expect.stringContaining('SIGSEGV') })
   })
 
+  it.each([
+    [
+      '/onnxruntime_src/onnxruntime/core/providers/webgpu/webgpu_context.cc:136 onnxruntime::webgpu::WebGpuContext::Initialize(const onnxruntime::webgpu::WebGpuContextConfig&)::<lambda()> adapter_result.status == wgpu::RequestAdapterStatus::Success was false. Failed to get a WebGPU adapter: No supported ad',
+      /^no driver for WebGPU was found: install .*apt install libvulkan1 mesa-vulkan-drivers/,
+    ],
+    [
+      '/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:1988 onnxruntime::Provider& onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library libonnxruntime_providers_cuda.so with error: libcudnn.so.9: cannot open shared object file: No such file or directory',
+      /^CUDA 12 and cuDNN 9 are to be installed$/,
+    ],
+    [
+      '/onnxruntime_src/onnxruntime/core/providers/webgpu/webgpu_context.cc:71 Initialize() [ONNXRuntimeError] : 1 : FAIL : the device is too old',
+      /^the device is too old$/,
+    ],
+    ['its numbers are wrong by 5.3 %', /^its numbers are wrong by 5.3 %$/],
+  ])('says in words why a provider was refused: %s', async (refusal, words) => {
+    const refused = async () => ({ ...trial(), refusal })
+    expect(webgpu(await choose({ wanted: 'webgpu', tryApart: refused })).reason).toMatch(words)
+    const oneGraph = async () => trial(graph({ refusal, seconds: null }))
+    const reason = words.source.replace(/^\^/, '^vision-encoder: ')
+    expect(webgpu(await choose({ wanted: 'webgpu', tryApart: oneGraph })).reason).toMatch(new RegExp(reason))
+  })
+
   it('remembers by machine and model, and tries again on another machine', async () => {
     const memoryPath = join(tiny.root, 'cache', 'providers.json')
     await choose({ wanted: 'webgpu', memoryPath })
