@@ -1,4 +1,5 @@
 /** Everything that asks the model. Results are stored before they are returned. */
+import { stat } from 'node:fs/promises'
 import { diffOf } from '../../db/records/diff.ts'
 import type { BboxXywh, Message, Revision } from '../../db/records/records.ts'
 import { api, type Input, type ParsedInput, type ProposeProgress } from '../contract/api.ts'
@@ -228,8 +229,10 @@ export class Grounding {
     if (readOnly) throw new AppError('READ_ONLY', warning ?? 'This project is open for reading only.')
     const record = this.#session.imageRecord(imageId)
     const path = await this.#session.imageFile(record)
+    const { size, mtimeMs } = await stat(path)
     await this.ensureModel()
-    return { record, engineImage: { path, key: record.contentSha256 } }
+    // not the record's hash: the file may be another by now, and records that were imported know none
+    return { record, engineImage: { path, key: `${path} ${size} ${mtimeMs}` } }
   }
 
   #modelHash(): string | null {

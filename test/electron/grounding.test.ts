@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Annotation, Revision } from '../../db/records/records.ts'
 import type { Client, EventPayload, ProposeProgress } from '../../electron/contract/api.ts'
-import { type Bench, codeOf, makeBench, openWhole } from './support.ts'
+import { type Bench, codeOf, makeBench, openWhole, writePicture } from './support.ts'
 
 let bench: Bench
 let client: Client
@@ -181,6 +181,19 @@ describe('talk', () => {
     expect(await codeOf(client.call('messages.clear', { imageId }))).toBe('INVALID_INPUT')
     await client.call('history.undo', {})
     expect(await client.call('messages.list', { imageId })).toHaveLength(2)
+  })
+
+  it('tells the engine when a file has become another picture', async () => {
+    const run = vi.spyOn(bench.services.engine, 'run')
+    const ask = () => client.run('grounding.ask', { imageId, question: 'what?' })
+    await ask()
+    await ask()
+    await writePicture(join(bench.images, 'one.png'), 120, 160)
+    await ask()
+    const [first, second, third] = run.mock.calls.map(([task]) => task.image)
+    expect(second).toEqual(first)
+    expect(third!.path).toBe(first!.path)
+    expect(third!.key).not.toBe(first!.key)
   })
 
   it('refuses boxes outside the image, and cuts off what reaches beyond it', async () => {
