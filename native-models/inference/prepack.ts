@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { ALL_GRAPHS, type AnyGraphName, dataFile, graphFile, PREFILL_GRAPH } from '../builders/modelFiles.ts'
 import { type EngineManifest, readManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError, isSystemError } from '../errors.ts'
-import { decodeOutline } from '../onnx/proto.ts'
+import { decodeOutline, type ModelOutline } from '../onnx/proto.ts'
 import { damageOf, FileRecord, recordFile } from './fileRecord.ts'
 import { cpuKey } from './machine.ts'
 import type { Placement } from './placement.ts'
@@ -20,7 +20,7 @@ import { GraphSession } from './session.ts'
  */
 
 /** Raised when session options change what the runtime makes of a graph. */
-const FORMAT = 2
+const FORMAT = 3
 /** Models of less load in a fraction of a second anyway. */
 const WORTH_BYTES = 256 << 20
 /** In the cache: a folder for each model, and in it one for each key. */
@@ -138,20 +138,43 @@ export async function makePrepacked(
 }
 
 /**
+ * Weights of fewer bytes stay in the model file. 1.30 writes the small ones of depthwise integer convolutions in a form it
+ * cannot read back; and it puts only those above a mebibyte where their places in memory are the same as when they were laid
+ * out, which those in blocks need. Small models have some in blocks that are smaller.
+ */
+const OUTSIDE_FROM_BYTES = [16 << 10, (1 << 20) + 1]
+/** Of the runtime's own memory. */
+const ALIGNMENT = 64
+
+/**
  * One graph, saved and opened again. What the runtime wrote and cannot read is not kept: that graph runs from the engine folder.
  */
 async function prepackGraph(modelDir: string, folder: string, graph: AnyGraphName, threads: number): Promise<void> {
-  const saveTo = { path: join(folder, graphFile(graph)), dataFile: dataFile(graph) }
-  const session = await GraphSession.open(join(modelDir, graphFile(graph)), threads, { saveTo })
-  await session.release()
-  await requireWhole(folder, graph)
-  try {
-    await (await GraphSession.open(saveTo.path, threads)).release()
-  } catch (error) {
-    if ((error as GromaError).code !== 'MODEL_INVALID') throw error
+  const path = join(folder, graphFile(graph))
+  const remove = async () => {
     for (const name of [graphFile(graph), dataFile(graph)]) await rm(join(folder, name), { force: true })
   }
+  for (const fromBytes of OUTSIDE_FROM_BYTES) {
+    await remove()
+    const saveTo = { path, dataFile: dataFile(graph), fromBytes }
+    await (await GraphSession.open(join(modelDir, graphFile(graph)), threads, { saveTo })).release()
+    const { externalTensors } = decodeOutline(await readFile(path))
+    await requireWhole(folder, graph, externalTensors)
+    if (!externalTensors.some(isMisplaced)) break
+  }
+  try {
+    await (await GraphSession.open(path, threads)).release()
+  } catch (error) {
+    if ((error as GromaError).code !== 'MODEL_INVALID') throw error
+    await remove()
+  }
 }
+
+type ExternalTensor = ModelOutline['externalTensors'][number]
+
+/** Of a weight in blocks: what the runtime laid out of it lies behind it in the file. */
+const isMisplaced = ({ type, shape, offset }: ExternalTensor) =>
+  type === 'uint8' && shape.length === 3 && offset % ALIGNMENT !== 0
 
 /** The file of a graph that is laid out in a folder; null where it is not. */
 export function prepackedFile(dir: string | null, graph: AnyGraphName): string | null {
@@ -160,8 +183,11 @@ export function prepackedFile(dir: string | null, graph: AnyGraphName): string |
 }
 
 /** @throws GromaError DISK_FULL when the runtime could not write all that it announced */
-async function requireWhole(folder: string, graph: AnyGraphName): Promise<void> {
-  const { externalTensors } = decodeOutline(await readFile(join(folder, graphFile(graph))))
+async function requireWhole(
+  folder: string,
+  graph: AnyGraphName,
+  externalTensors: readonly ExternalTensor[],
+): Promise<void> {
   const needed = externalTensors.reduce((end, { offset, length }) => Math.max(end, offset + length), 0)
   if (needed === 0) return
   const file = await open(join(folder, dataFile(graph)), 'r')

@@ -48,8 +48,8 @@ export interface SessionOptions {
   stayOnDevice?: readonly string[] | 'all'
   /** Gives what a run took back to the system: for graphs that want gigabytes and run once per picture. Costs time in each. */
   frugal?: boolean
-  /** Writes the graph as the runtime made it for this machine, weights laid out for its kernels, in a file beside. */
-  saveTo?: { path: string; dataFile: string }
+  /** Writes the graph as the runtime made it for this machine, weights of so many bytes and more laid out for its kernels in a file beside. */
+  saveTo?: { path: string; dataFile: string; fromBytes: number }
 }
 
 /** @throws GromaError MODEL_INVALID when the runtime refuses the file, OUT_OF_MEMORY */
@@ -122,8 +122,7 @@ function sessionOptions(
   if (model) session.model_external_initializers_file_folder_path = dirname(path)
   if (saveTo) {
     session.optimized_model_external_initializers_file_name = saveTo.dataFile
-    // 1.30 writes the small weights of depthwise integer convolutions in a form it cannot read back: they stay in the model file
-    session.optimized_model_external_initializers_min_size_in_bytes = '16384'
+    session.optimized_model_external_initializers_min_size_in_bytes = `${saveTo.fromBytes}`
     session.save_external_prepacked_constant_initializers = '1'
   }
   return {

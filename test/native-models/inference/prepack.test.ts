@@ -18,16 +18,18 @@ import {
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { GRAPHS } from '../../../native-models/builders/modelFiles.ts'
-import { modelHashOf } from '../../../native-models/checkpoint/manifest.ts'
+import { convertCheckpoint } from '../../../native-models/builders/buildModel.ts'
+import { GRAPHS, LLM_PRECISIONS } from '../../../native-models/builders/modelFiles.ts'
+import { modelHashOf, readManifest } from '../../../native-models/checkpoint/manifest.ts'
 import { GromaEngine } from '../../../native-models/inference/engine.ts'
 import {
   findPrepacked,
+  graphsOnCpu,
   makePrepacked,
   type PrepackInput,
   removeUnfinished,
 } from '../../../native-models/inference/prepack.ts'
-import { makeTinyModel, testPicture } from '../builders/tinyModel.ts'
+import { makeTinyModel, testPicture, unusualShape } from '../builders/tinyModel.ts'
 
 const disk = vi.hoisted(() => ({ free: Number.POSITIVE_INFINITY }))
 vi.mock('node:fs/promises', async (original) => {
@@ -41,19 +43,22 @@ let input: PrepackInput
 const quiet = { threads: 1, onProgress: () => {} }
 beforeEach(async () => {
   disk.free = Number.POSITIVE_INFINITY
-  tiny = await makeTinyModel()
+  tiny = await makeTinyModel({ ...unusualShape, headSize: 16 })
   input = { modelDir: tiny.engine, cacheDir: join(tiny.root, 'cache'), graphs: [...GRAPHS] }
 })
 afterEach(() => tiny.remove())
 
 describe('weights laid out for this machine', () => {
-  it('give the same answers as the plain ones', async () => {
-    expect(await findPrepacked(input)).toMatchObject({ dir: null, reason: 'not made yet' })
-    const prepackedDir = await makePrepacked(input, quiet)
-    expect(await findPrepacked(input)).toEqual({ dir: prepackedDir, reason: '' })
+  it.each(LLM_PRECISIONS)('give the same answers as the plain ones, %s', async (llm) => {
+    const modelDir = join(tiny.root, llm)
+    await convertCheckpoint(tiny.checkpoint, modelDir, { llm, prefill: llm === 'int4' })
+    const of = { ...input, modelDir, graphs: graphsOnCpu(await readManifest(modelDir), {}) }
+    expect(await findPrepacked(of)).toMatchObject({ dir: null, reason: 'not made yet' })
+    const prepackedDir = await makePrepacked(of, quiet)
+    expect(await findPrepacked(of)).toEqual({ dir: prepackedDir, reason: '' })
     const answers = []
     for (const options of [{}, { prepackedDir, deferred: true }]) {
-      const engine = await GromaEngine.open(tiny.engine, { threads: 1, ...options })
+      const engine = await GromaEngine.open(modelDir, { threads: 1, ...options })
       const perception = await engine.perceive(testPicture(), { key: 'k' })
       const { outputIds } = await engine.ask(perception, { question: 'What?', grounded: true, maxNewTokens: 8 })
       await engine.openRest()
