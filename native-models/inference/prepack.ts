@@ -147,21 +147,24 @@ const OUTSIDE_FROM_BYTES = [16 << 10, (1 << 20) + 1]
 const ALIGNMENT = 64
 
 /**
- * One graph, saved and opened again. What the runtime wrote and cannot read is not kept: that graph runs from the engine folder.
+ * One graph, saved and opened again. What the runtime wrote and cannot use is not kept: that graph runs from the engine folder.
  */
 async function prepackGraph(modelDir: string, folder: string, graph: AnyGraphName, threads: number): Promise<void> {
   const path = join(folder, graphFile(graph))
   const remove = async () => {
     for (const name of [graphFile(graph), dataFile(graph)]) await rm(join(folder, name), { force: true })
   }
+  let isUsable = false
   for (const fromBytes of OUTSIDE_FROM_BYTES) {
     await remove()
     const saveTo = { path, dataFile: dataFile(graph), fromBytes }
     await (await GraphSession.open(join(modelDir, graphFile(graph)), threads, { saveTo })).release()
     const { externalTensors } = decodeOutline(await readFile(path))
     await requireWhole(folder, graph, externalTensors)
-    if (!externalTensors.some(isMisplaced)) break
+    isUsable = !externalTensors.some(isMisplaced)
+    if (isUsable) break
   }
+  if (!isUsable) return remove()
   try {
     await (await GraphSession.open(path, threads)).release()
   } catch (error) {
