@@ -63,8 +63,8 @@ export interface ProjectStore {
    * import of a million boxes takes its time. @throws CANCELLED, READ_ONLY, DISK_FULL, IO_FAILED
    */
   turn(direction: 'undo' | 'redo', run?: TurnRun): Promise<Revision | null>
-  /** Resolves when no revision is being written in pieces: what would be refused now will be taken then. */
-  settled(): Promise<void>
+  /** Null, or the end of the revision that is being written in pieces: what would be refused now will be taken then. */
+  settled(): Promise<void> | null
   /** The project as it is now, for an export that takes a while; commits go on meanwhile. Close it. */
   exportSource(): ExportSource
   /** Absolute paths of the files that imports came from, the last first: results of a model may be numbered as they are. */
@@ -157,7 +157,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
   const ballast = new Ballast(path)
   let diskFull = false
   let bulk: BulkTransaction | null = null
-  let bulkEnd: Promise<void> = Promise.resolve()
+  let bulkEnd: Promise<void> | null = null
   if (!readOnly) ballast.reserve()
 
   const warning = (): string | null => {
@@ -216,6 +216,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
       throw toDbError(error, doing)
     } finally {
       bulk = null
+      bulkEnd = null
       end()
     }
   }

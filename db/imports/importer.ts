@@ -8,7 +8,7 @@ import { DbError, throwIfAborted } from '../errors.ts'
 import { type ImportAnnotation, type ImportItem, type ImportMessage, note } from '../formats/items.ts'
 import { formats, type ImportSource, locate, readSource } from '../formats/registry.ts'
 import type { ProjectStore } from '../project.ts'
-import { type Change, diffOf } from '../records/diff.ts'
+import { type Change, diffOf, sameValue } from '../records/diff.ts'
 import type { FormatName } from '../records/formatNames.ts'
 import type { Annotation, Category, ImageRecord, Message, Revision } from '../records/records.ts'
 import { CategoryMapper } from './categoryMapper.ts'
@@ -55,7 +55,11 @@ interface Looked {
   images: ImageTable
   categories: CategoryMapper
   states: { image: PlannedImage; done: boolean; proposedAt: number | null }[]
+  footing: unknown
 }
+
+/** What of a project a plan stands on: its classes, and which images there are. */
+const footingOf = (store: ProjectStore): unknown => [store.categories.list(), store.lastId('images')]
 
 /** Reads the file once, in slices that leave room for everything else. */
 async function read(
@@ -100,6 +104,7 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
       ? { ...given.choices, instances: findResultNumbers(store, firstFile(source)) }
       : given.choices
   const request = { ...given, choices, path: source.path }
+  const footing = footingOf(store)
   const images = new ImageTable(store, request.choices, run.pictures)
   const categories = new CategoryMapper(store.categories.list(), request.choices.categories, run.palette ?? GREY)
   const judge = new Judge(store, request, images, categories)
@@ -150,7 +155,7 @@ async function look(store: ProjectStore, given: ImportRequest, run: ImportRun): 
     counter = again
   }
   counter.finish(categories)
-  const looked = { request, source, judge, counter, images, categories, states }
+  const looked = { request, source, judge, counter, images, categories, states, footing }
   const told = {
     count: problems.count + counter.problems.count,
     first: [...problems.first, ...counter.problems.first].slice(0, TOLD),
@@ -253,6 +258,14 @@ export async function missingImages(
   return (await look(store, { ...request, choices }, run)).images.missing
 }
 
+/** A look whose plan may be carried out. @throws INVALID_INPUT with the plan's refusal, and as {@link planImport} */
+async function lookToImport(store: ProjectStore, request: ImportRequest, run: ImportRun): Promise<Looked> {
+  const looked = await look(store, request, run)
+  const { refusal } = looked.plan
+  if (refusal !== null) throw new DbError('INVALID_INPUT', `${refusal}. Nothing was imported.`)
+  return looked
+}
+
 /**
  * Imports a file or folder: everything that the plan says, as one revision of the actor `import`, or nothing at all.
  * @throws INVALID_INPUT with the plan's refusal; STALE when the file changed meanwhile; NOT_FOUND, CANCELLED, READ_ONLY,
@@ -263,17 +276,19 @@ export async function runImport(
   request: ImportRequest,
   run: ImportRun = {},
 ): Promise<ImportResult> {
-  const looked = await look(store, request, run)
-  const { plan } = looked
-  if (plan.refusal !== null) throw new DbError('INVALID_INPUT', `${plan.refusal}. Nothing was imported.`)
-  const creates = plan.categories.some(({ action }) => action === 'create')
-  const states = changedStates(store, looked.states)
-  if (plan.annotations.toAdd + plan.messages.toAdd + plan.images.added === 0 && !creates && states.length === 0)
-    return { plan, revision: null }
+  let looked = await lookToImport(store, request, run)
+  const { annotations, messages, images, categories } = looked.plan
+  const creates = categories.some(({ action }) => action === 'create')
+  const nothing = annotations.toAdd + messages.toAdd + images.added === 0 && !creates
+  if (nothing && changedStates(store, looked.states).length === 0) return { plan: looked.plan, revision: null }
   const label = `Import ${nameOf(request)}`
-  const revision = await store.commitBulk({ actor: 'import', label }, (add) => write(store, run, looked, states, add))
+  const revision = await store.commitBulk({ actor: 'import', label }, async (add) => {
+    // classes and images that came or went while the file was read; from here on nobody else writes
+    if (!sameValue(footingOf(store), looked.footing)) looked = await lookToImport(store, request, run)
+    await write(store, run, looked, add)
+  })
   if (NUMBERED.has(request.format) && request.name === undefined) store.noteImportedFile(looked.source.path)
-  return { plan, revision }
+  return { plan: looked.plan, revision }
 }
 
 const created = <R>(rows: R[]): Change<R>[] => rows.map((after) => ({ before: null, after }))
@@ -289,8 +304,7 @@ function idGiver(store: ProjectStore, table: 'annotations' | 'messages', ids: Co
 async function write(
   store: ProjectStore,
   run: ImportRun,
-  { request, source, plan, judge, counter, images, categories }: Looked,
-  states: Change<ImageRecord>[],
+  { request, source, plan, judge, counter, images, categories, states }: Looked,
   add: (diff: ReturnType<typeof diffOf>) => void,
 ): Promise<void> {
   const made = categories.made(store.lastId('categories'), (count) => store.allocateIds('categories', count))
@@ -298,7 +312,7 @@ async function write(
   add(
     diffOf({
       categories: created<Category>(made),
-      images: [...addedImages(store, images), ...states],
+      images: [...addedImages(store, images), ...changedStates(store, states)],
     }),
   )
 

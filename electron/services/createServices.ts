@@ -65,10 +65,8 @@ function afterImports(session: ProjectSession, handlers: Handlers): Handlers {
   const waiting = Object.entries(handlers).map(([name, handler]) => {
     if (!WRITES.test(name) || api[name as CallName].kind === 'query') return [name, handler]
     const run = handler as (...args: unknown[]) => unknown
-    const later = async (...args: unknown[]): Promise<unknown> => {
-      await session.settled()
-      return run(...args)
-    }
+    const later = async (...args: unknown[]): Promise<unknown> =>
+      session.whenSettled(session.store(), () => run(...args))
     return [name, later]
   })
   return Object.fromEntries(waiting) as Handlers

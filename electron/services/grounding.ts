@@ -39,8 +39,8 @@ export class Grounding {
 
   /** Proposes regions of one image and stores them; captions are stored as they come. Resolves to the number of regions. */
   async propose(imageId: number, options: ProposeOptions): Promise<number> {
-    const { record, engineImage } = await this.#image(imageId)
     const store = this.#session.store()
+    const { record, engineImage } = await this.#image(imageId)
     let run: ProposalRun | null = null
     let failure: unknown = null
     let lastFlush = Date.now()
@@ -61,18 +61,19 @@ export class Grounding {
       if (revision !== null) tell({ kind: 'proposed', revision })
     }
     const onProgress = (progress: EngineProgress) => {
-      if (failure !== null || this.#session.isClosed(store)) return
-      try {
-        if (progress.kind === 'step') tell(progress)
-        else if (progress.kind === 'regions') onRegions(progress.regions)
+      if (failure !== null) return
+      if (progress.kind === 'step') return tell(progress)
+      const take = () => {
+        if (progress.kind === 'regions') onRegions(progress.regions)
         else if (progress.kind === 'caption') {
           run?.addCaption(progress.index, progress.text)
           if (Date.now() - lastFlush >= FLUSH_MS) flush()
         }
-      } catch (error) {
-        failure = error // a full disk, for one: computing on would be in vain
-        stop.abort()
       }
+      this.#session.whenSettled(store, take).catch((error: unknown) => {
+        failure ??= error // a full disk, for one: computing on would be in vain
+        stop.abort()
+      })
     }
 
     try {
@@ -82,16 +83,15 @@ export class Grounding {
         onProgress,
         signal,
       })
+      await this.#session.whenSettled(store, () => onRegions(result.regions))
       if (failure !== null) throw failure
-      if (this.#session.isClosed(store)) throw new AppError('CANCELLED', 'The project was closed.')
-      onRegions(result.regions)
       for (const [index, { caption }] of result.regions.entries()) if (caption !== null) run!.addCaption(index, caption)
       return run!.stored
     } catch (error) {
       throw failure ?? error
     } finally {
       // Captions that came before a cancel or a crash are kept.
-      if (failure === null && !this.#session.isClosed(store)) flush()
+      if (failure === null && !this.#session.isClosed(store)) await this.#session.whenSettled(store, flush)
     }
   }
 
@@ -139,6 +139,7 @@ export class Grounding {
         }
       },
       'grounding.ask': async (input, { signal, progress }) => {
+        const store = this.#session.store()
         const { record, engineImage } = await this.#image(input.imageId)
         const onProgress = tellingText(progress)
         const answer = await this.#engine.run(askTask(engineImage, input, record), {
@@ -146,13 +147,15 @@ export class Grounding {
           onProgress,
           signal,
         })
-        await this.#session.settled()
-        const talk = this.#talk(input.imageId, input.question, input.boxesXywh, answerContent(answer, record))
-        this.#session.commit('model', 'Answer', diffOf({ messages: added([talk.question, talk.answer]) }))
-        return talk
+        return this.#session.whenSettled(store, () => {
+          const talk = this.#talk(input.imageId, input.question, input.boxesXywh, answerContent(answer, record))
+          this.#session.commit('model', 'Answer', diffOf({ messages: added([talk.question, talk.answer]) }))
+          return talk
+        })
       },
       'grounding.caption': (input, { signal, progress }) => this.#caption(input, signal, progress),
       'grounding.locate': async ({ imageId, phrase, all }, { signal, progress }) => {
+        const store = this.#session.store()
         const { record, engineImage } = await this.#image(imageId)
         const onProgress = tellingText(progress)
         const answer = await this.#engine.run(locateTask(engineImage, { phrase, all }), {
@@ -161,16 +164,17 @@ export class Grounding {
           signal,
         })
         const content = locatedContent(answer, phrase, record)
-        await this.#session.settled()
-        const talk = this.#talk(imageId, phrase, [], content)
         const found = content.spans.flatMap((span) => span.boxes.map((box) => ({ ...box, phrase })))
-        const rows = phraseProposals(this.#session, imageId, found, this.#modelHash())
-        const revision = this.#session.commit(
-          'model',
-          `Locate ${phrase}`.slice(0, 100),
-          diffOf({ ...rows, messages: added([talk.question, talk.answer]) }),
-        )
-        return { ...talk, revision: rows.annotations.length === 0 ? null : revision }
+        return this.#session.whenSettled(store, () => {
+          const talk = this.#talk(imageId, phrase, [], content)
+          const rows = phraseProposals(this.#session, imageId, found, this.#modelHash())
+          const revision = this.#session.commit(
+            'model',
+            `Locate ${phrase}`.slice(0, 100),
+            diffOf({ ...rows, messages: added([talk.question, talk.answer]) }),
+          )
+          return { ...talk, revision: rows.annotations.length === 0 ? null : revision }
+        })
       },
       'grounding.addAnswer': ({ messageId, spanIndex }) => {
         const message = this.#session.store().messages.get(messageId)
@@ -189,7 +193,8 @@ export class Grounding {
     signal: AbortSignal,
     progress: (value: { note: string; text: string }) => void,
   ): Promise<Revision[]> {
-    const rows = this.#session.store().annotations.getMany([...new Set(annotationIds)])
+    const project = this.#session.store()
+    const rows = project.annotations.getMany([...new Set(annotationIds)])
     const revisions: Revision[] = []
     for (const imageId of new Set(rows.map((row) => row.imageId))) {
       const chosen = rows.filter((row) => row.imageId === imageId)
@@ -198,8 +203,7 @@ export class Grounding {
       const store = (index: number, text: string) => {
         const asked = chosen[index]
         if (asked === undefined || stored.has(index) || text.trim() === '') return
-        stored.add(index)
-        const before = this.#session.store().annotations.find(asked.id)
+        const before = project.annotations.find(asked.id)
         if (before === null) return // deleted meanwhile
         const finder = new CategoryFinder(this.#session)
         // What a person typed while the model was thinking stays.
@@ -207,18 +211,23 @@ export class Grounding {
         const after = withModelCaption(before, text.trim(), finder, { modelHash: this.#modelHash(), fill })
         const diff = diffOf({ categories: finder.changes(), annotations: [{ before, after }] })
         revisions.push(this.#session.commit('model', `Caption ${text.trim()}`.slice(0, 100), diff))
+        stored.add(index)
       }
       const tell = tellingText(progress)
       const onProgress = (event: EngineProgress) => {
         tell(event)
-        if (event.kind === 'caption') store(event.index, event.text)
+        // one that could not be stored is tried again with the result
+        if (event.kind === 'caption')
+          this.#session.whenSettled(project, () => store(event.index, event.text)).catch(() => {})
       }
       const { captions } = await this.#engine.run(captionTask(engineImage, chosen, detail, record), {
         note: 'Describing a region',
         onProgress,
         signal,
       })
-      for (const [index, text] of captions.entries()) store(index, text)
+      await this.#session.whenSettled(project, () => {
+        for (const [index, text] of captions.entries()) store(index, text)
+      })
     }
     return revisions
   }

@@ -76,9 +76,15 @@ export class ProjectSession {
     }
   }
 
-  /** Waits while an import is written or taken back: what would be refused meanwhile is taken then. */
-  async settled(): Promise<void> {
-    await this.#store?.settled()
+  /**
+   * Writes to a project, at once or, while an import is written or taken back, when that ends; in the order asked.
+   * @throws CANCELLED when this project is not the open one by then, and whatever the work throws
+   */
+  async whenSettled<T>(store: ProjectStore, work: () => T): Promise<Awaited<T>> {
+    // whoever waited before may have begun another
+    for (let end = store.settled(); end !== null; end = store.settled()) await end
+    if (this.isClosed(store)) throw new AppError('CANCELLED', 'The project was closed.')
+    return await work()
   }
 
   /** An image's row, as diffs want it. @throws NO_PROJECT, NOT_FOUND */

@@ -122,6 +122,18 @@ async function importInto(session: ProjectSession, input: Input, job: Job) {
 }
 
 export function transferHandlers(session: ProjectSession) {
+  let last: Promise<unknown> = Promise.resolve()
+  let underWay = 0
+  /** One import after the other: what the second finds in the project is what the first made of it. */
+  const inTurn = async <T>({ signal, progress }: Job, work: () => Promise<T>): Promise<T> => {
+    const mine = last.then(() => {
+      if (signal.aborted) throw new AppError('CANCELLED', 'The import was stopped.')
+      return work()
+    })
+    last = mine.catch(() => {})
+    if (underWay++ > 0) progress({ done: 0, total: null, note: 'Waiting for another import' })
+    return mine.finally(() => underWay--)
+  }
   return {
     'transfer.formats': () =>
       FORMAT_NAMES.map((id) => {
@@ -133,7 +145,10 @@ export function transferHandlers(session: ProjectSession) {
     'transfer.preview': (input, job) =>
       session.whileOpen(job.signal, (signal) => preview(session, input, { ...job, signal })),
     'transfer.import': (input, job) =>
-      session.whileOpen(job.signal, (signal) => importInto(session, input, { ...job, signal })),
+      session.whileOpen(job.signal, (signal) => {
+        const open = { ...job, signal }
+        return inTurn(open, () => importInto(session, input, open))
+      }),
     'transfer.export': async ({ path, ...request }, { signal, progress }) => {
       if (path.trim() === '') throw new AppError('INVALID_INPUT', 'Where to? The path is empty.')
       const source = session.store().exportSource()
