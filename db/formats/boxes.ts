@@ -109,6 +109,36 @@ function rleBounds(counts: readonly number[], height: number): BboxXywh | null {
   return right < 0 ? null : [left, top, right - left + 1, bottom - top + 1]
 }
 
+/** The part of a polygon on one side of an edge of the picture: `axis` 0 for x, 1 for y. */
+function cutPolygon(polygon: readonly number[], axis: 0 | 1, limit: number, keepBelow: boolean): number[] {
+  const points = [...pairsOf(polygon)]
+  const isIn = (point: readonly [number, number]): boolean => (keepBelow ? point[axis] <= limit : point[axis] >= limit)
+  let before = points.at(-1)
+  const kept: number[] = []
+  for (const point of points) {
+    if (before !== undefined && isIn(before) !== isIn(point)) {
+      const part = (limit - before[axis]) / (point[axis] - before[axis])
+      const other = before[1 - axis] as number
+      const crossing = other + part * ((point[1 - axis] as number) - other)
+      kept.push(...(axis === 0 ? [limit, crossing] : [crossing, limit]))
+    }
+    if (isIn(point)) kept.push(...point)
+    before = point
+  }
+  return kept
+}
+
+/** The parts of polygons that lie on the picture (Sutherland and Hodgman); the same ones where all of them do. */
+export function clampPolygons(polygons: number[][], width: number, height: number): number[][] {
+  const isOn = (side: number, index: number): boolean => side >= 0 && side <= (index % 2 === 0 ? width : height)
+  if (polygons.every((polygon) => polygon.every(isOn))) return polygons
+  const cut = polygons.map((polygon) => {
+    const across = cutPolygon(cutPolygon(polygon, 0, 0, false), 0, width, true)
+    return cutPolygon(cutPolygon(across, 1, 0, false), 1, height, true)
+  })
+  return cut.filter((polygon) => polygon.length >= 6)
+}
+
 export type ReadSegmentation = { segmentation: Segmentation; bbox: BboxXywh | null } | { reason: string } | null
 
 /** A COCO `segmentation`, checked; null when it says nothing. `size` of the image, where it is known. */

@@ -91,6 +91,9 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
   if (key === 0) yield note(ZERO_IDS)
   const attributes = isRow(row.attributes) ? row.attributes : {}
   const original = textOf(attributes.source_file_name)
+  // what Roboflow's picture was called before it was uploaded
+  const uploaded = isRow(row.extra) ? textOf(row.extra.name) : null
+  const otherNames = [...(original === null ? [] : [fileName]), ...(uploaded === null ? [] : [uploaded])]
   const id = ownId(row, options)
   const image: ImportImage = {
     kind: 'image',
@@ -100,7 +103,7 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
     height: sideOf(row.height),
     where,
     // the copies beside the file, where a project is over them
-    ...(original === null ? {} : { otherNames: [fileName] }),
+    ...(otherNames.length === 0 ? {} : { otherNames }),
     ...(id === undefined ? {} : { id }),
     ...(options.prefix === undefined ? {} : { shared: true }),
     ...classList('absent', row.neg_category_ids, options),

@@ -11,6 +11,8 @@ import { type ImportInput, listFilesBelow, readText } from './textFile.ts'
 
 type Point = [number, number]
 const WITHOUT_AREA = new Set(['point', 'points', 'line', 'linestrip'])
+/** `rotation` is a turned box of X-AnyLabeling. */
+const WITH_CORNERS = new Set(['polygon', 'oriented_rectangle', 'rotation'])
 
 function pointsOf(value: unknown): Point[] | null {
   if (!Array.isArray(value) || value.length === 0 || value.length > MAX_VERTICES) return null
@@ -26,8 +28,10 @@ function placeOf(type: string, points: Point[]): { bbox: BboxXywh | null; polygo
     const radius = Math.hypot(ex - cx, ey - cy)
     return { bbox: radius > 0 ? [cx - radius, cy - radius, 2 * radius, 2 * radius] : null, polygon: null }
   }
-  const isPolygon = (type === 'polygon' || type === 'oriented_rectangle') && points.length >= 3
-  return { bbox: boundsOf(points), polygon: isPolygon ? points.flat() : null }
+  const bbox = boundsOf(points)
+  // the corners of a mask's box are its first and its last pixel
+  if (type === 'mask' && bbox !== null) return { bbox: [bbox[0], bbox[1], bbox[2] + 1, bbox[3] + 1], polygon: null }
+  return { bbox, polygon: WITH_CORNERS.has(type) && points.length >= 3 ? points.flat() : null }
 }
 
 function* readShape(shape: unknown, key: string, where: string, classes: Set<string>): Generator<ImportItem> {

@@ -1,5 +1,5 @@
 /** What becomes of one box or sentence of a file, given what is known of its images and classes. The same in both readings. */
-import { placeBbox } from '../formats/boxes.ts'
+import { clampPolygons, placeBbox } from '../formats/boxes.ts'
 import type { ImportAnnotation, ImportMessage, Key } from '../formats/items.ts'
 import { formats } from '../formats/registry.ts'
 import type { ProjectStore } from '../project.ts'
@@ -20,13 +20,18 @@ export type BoxOutcome =
 
 type Size = { width: number; height: number }
 
-/** Polygons of a relative box are relative too. */
-function inPixels(extras: AnnotationExtras, { width, height }: Size): AnnotationExtras {
-  if (!Array.isArray(extras.segmentation)) return extras
-  const scaled = extras.segmentation.map((polygon) =>
-    polygon.map((side, index) => side * (index % 2 === 0 ? width : height)),
-  )
-  return { ...extras, segmentation: scaled }
+/** Extras with their polygons in pixels (those of a relative box are relative too), cut at the edges of the picture as the box is. */
+function onPicture(
+  { extras, relative, exact }: ImportAnnotation,
+  { width, height }: Size,
+): AnnotationExtras | undefined {
+  if (!Array.isArray(extras?.segmentation) || exact === true) return extras
+  const inPixels = (polygon: number[]): number[] =>
+    polygon.map((side, index) => side * (index % 2 === 0 ? width : height))
+  const polygons = relative === true ? extras.segmentation.map(inPixels) : extras.segmentation
+  const { segmentation: _, ...others } = extras
+  const segmentation = clampPolygons(polygons, width, height)
+  return segmentation.length === 0 ? others : { ...others, segmentation }
 }
 
 const MAX_CAPTION = 20_000
@@ -84,6 +89,7 @@ export class Judge {
 
   #row(item: ImportAnnotation, bboxXywh: Annotation['bboxXywh'], score: number | null, size: Size) {
     const { choices, format } = this.#request
+    const extras = onPicture(item, size)
     const results = formats[format].reader.results === true
     const said = item.model ?? { bboxXywh: results ? bboxXywh : null, caption: null, score, hash: null }
     return {
@@ -97,7 +103,7 @@ export class Judge {
       modelHash: said.hash,
       decidedAt: item.decided?.at ?? null,
       decisionMs: item.decided?.ms ?? null,
-      ...(item.extras === undefined ? {} : { extras: item.relative ? inPixels(item.extras, size) : item.extras }),
+      ...(extras === undefined ? {} : { extras }),
     } satisfies Omit<Annotation, 'id' | 'imageId' | 'categoryId'>
   }
 

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { readSegmentation } from '../../db/formats/boxes.ts'
+import { fittingSegmentation, pairsOf, readSegmentation } from '../../db/formats/boxes.ts'
 import { readBrush } from '../../db/formats/labelStudioBrush.ts'
 import type { FormatName } from '../../db/records/formatNames.ts'
 import { boxesOf, importFrom, newProject } from '../support/formats.ts'
@@ -427,4 +427,73 @@ test('a mask of CVAT is the same pixels as run lengths', async () => {
   const counts = [11 * 480 + 20, 2, 478, 2, 640 * 480 - 12 * 480 - 22]
   expect(rows[0]?.extras?.segmentation).toEqual({ size: [480, 640], counts })
   expect(readSegmentation(rows[0]?.extras?.segmentation)).toMatchObject({ bbox: [11, 20, 2, 2] })
+})
+
+test('LabelMe: a mask ends with its last pixel, a turned box of X-AnyLabeling keeps its corners', async () => {
+  const corners = [
+    [20, 10],
+    [30, 20],
+    [20, 30],
+    [10, 20],
+  ]
+  const shapes = [
+    shape(
+      'mask',
+      [
+        [10, 20],
+        [39, 59],
+      ],
+      { mask: 'iVBORw0KGgo=' },
+    ),
+    shape('rotation', corners),
+  ]
+  const { boxes, rows } = await imported('labelme', { 'a.json': labelme(shapes) }, ['a.jpg'])
+  expect(boxes).toEqual(['a.jpg cup 10,20,30,40', 'a.jpg cup 10,10,20,20'])
+  expect(rows[1]?.extras?.segmentation).toEqual([corners.flat()])
+})
+
+test('polygons that reach beyond the picture are cut at its edges, as their boxes are', async () => {
+  const shapes = [
+    shape('polygon', [
+      [-10, 20],
+      [630, 20],
+      [630, 100],
+      [-10, 100],
+    ]),
+    shape('polygon', [
+      [600, 440],
+      [700, 440],
+      [700, 520],
+      [600, 520],
+    ]),
+    shape('polygon', [
+      [1, 1],
+      [9, 1],
+      [9, 8],
+    ]),
+  ]
+  const { rows } = await imported('labelme', { 'a.json': labelme(shapes) }, ['a.jpg'])
+  const fitting = rows.map(({ extras, bboxXywh }) => fittingSegmentation(extras, bboxXywh))
+  const areas = fitting.map((polygons) => Array.isArray(polygons) && polygons.map(areaOf))
+  expect(areas).toEqual([[630 * 80], [40 * 40], [28]])
+  expect(rows.map(({ bboxXywh }) => bboxXywh.join(','))).toEqual(['0,20,630,80', '600,440,40,40', '1,1,8,7'])
+  expect(fitting[2]).toEqual([[1, 1, 9, 1, 9, 8]])
+})
+
+/** Of a polygon, by the shoelace formula. */
+function areaOf(polygon: number[]): number {
+  const points = [...pairsOf(polygon)]
+  const twice = points.reduce((sum, [x, y], index) => {
+    const [nextX, nextY] = points[(index + 1) % points.length] as [number, number]
+    return sum + x * nextY - nextX * y
+  }, 0)
+  return Math.abs(twice) / 2
+}
+
+test('Roboflow: a picture that was uploaded is known by its own name', async () => {
+  const image = { id: 0, file_name: 'a_jpg.rf.0123456789abcdef.jpg', width: 640, height: 480, extra: { name: 'a.jpg' } }
+  const annotations = [{ id: 0, image_id: 0, category_id: 1, bbox: [1, 2, 3, 4] }]
+  const file = { categories: [{ id: 1, name: 'cup' }], images: [image], annotations }
+  const { boxes } = await imported('coco', { '_annotations.coco.json': JSON.stringify(file) }, ['a.jpg'])
+  expect(boxes).toEqual(['a.jpg cup 1,2,3,4'])
 })
