@@ -73,26 +73,33 @@ function tilesOfNothing(
 ): WeightSource {
   const tiles = Math.ceil(bins / TILE)
   const width = flatten.shape[0]!
-  const perRow = bins * bins * channels
   return {
     shape: [bins * tiles, width],
     async *parts() {
       const constant = (await sumOfBiases(weights, levels, channels)).map((value) => Math.max(0, value))
       const table = new Float32Array(bins * tiles * width)
+      const perBin = new Float64Array(bins * bins)
       let output = 0
       for await (const rows of flatten.parts()) {
-        for (let start = 0; start < rows.length; start += perRow, output++) {
-          for (const [channel, value] of constant.entries()) {
-            if (value === 0) continue
-            for (let bin = 0, i = start + channel * bins * bins; bin < bins * bins; bin++, i++) {
-              const tile = Math.floor(bin / bins) * tiles + Math.floor((bin % bins) / TILE)
-              table[tile * width + output]! += value * rows[i]!
-            }
+        for (let start = 0; start < rows.length; start += channels * perBin.length, output++) {
+          perBin.fill(0)
+          addRows(perBin, rows, start, constant)
+          for (const [bin, value] of perBin.entries()) {
+            const tile = Math.floor(bin / bins) * tiles + Math.floor((bin % bins) / TILE)
+            table[tile * width + output]! += value
           }
         }
       }
       yield table
     },
+  }
+}
+
+/** To sums [n] adds factors [m] times a matrix [m, n] that begins at `start`. A plain loop: the release's has 200 million numbers. */
+function addRows(sums: Float64Array, matrix: Float32Array, start: number, factors: Float32Array): void {
+  for (let row = 0, i = start; row < factors.length; row++) {
+    const factor = factors[row]!
+    for (let column = 0; column < sums.length; column++, i++) sums[column]! += factor * matrix[i]!
   }
 }
 
