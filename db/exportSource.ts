@@ -2,6 +2,7 @@
  * What an exporter reads: the whole project at one moment. A second connection holds a read transaction, so that edits
  * go on while a long export runs and never show up half.
  */
+import { toDbError } from './errors.ts'
 import type { Annotation, Category, ImageRecord, Message } from './records/records.ts'
 import { annotationsRepository } from './repositories/annotations.ts'
 import { categoriesRepository } from './repositories/categories.ts'
@@ -25,6 +26,8 @@ export interface ExportSource {
   categories: readonly Category[]
   /** Every image, with all of its boxes whatever their status, in list order. Can be walked more than once. */
   items(): Iterable<ExportItem>
+  /** Images that were passed over, because the part of the file that holds them is damaged. Complete after a walk. */
+  unreadable: ReadonlySet<string>
   /** The talk about an image, and the sentences that came with it. */
   messages(imageId: number): readonly Message[]
   close(): void
@@ -47,18 +50,32 @@ export function openExportSource(path: string, live: Db, about: { name: string; 
   const annotations = annotationsRepository(db)
   const messages = messagesRepository(db)
   const ids = images.ids()
+  const unreadable = new Set<string>()
+  const read = (id: number): ExportItem | null => {
+    let name = `image ${id}`
+    try {
+      const found = images.find(id)
+      if (found === null) return null
+      const { counts: _counts, ...image } = found
+      name = image.fileName
+      return { image, annotations: annotations.list(id) }
+    } catch (error) {
+      if (toDbError(error, name).code !== 'PROJECT_INVALID') throw error
+      unreadable.add(name)
+      return null
+    }
+  }
   return {
     ...about,
     imageCount: ids.length,
     categories: categoriesRepository(db).list(),
     *items() {
       for (const id of ids) {
-        const found = images.find(id)
-        if (found === null) continue
-        const { counts: _counts, ...image } = found
-        yield { image, annotations: annotations.list(id) }
+        const item = read(id)
+        if (item !== null) yield item
       }
     },
+    unreadable,
     messages: (imageId) => messages.list(imageId),
     close,
   }

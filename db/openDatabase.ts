@@ -170,7 +170,8 @@ function openReader(path: string, reason: string | null, lock: ProjectLock | nul
 }
 
 function damageWarning(damage: string): string {
-  return `The project file is damaged (${damage.split('\n')[0]}), so it is open for reading only. Export what you need, or go back to a backup.`
+  const [what = damage] = damage.split('\n').filter((line) => !line.startsWith('***'))
+  return `The project file is damaged (${what}), so it is open for reading only. Export what you need, or go back to a backup.`
 }
 
 function closeAll(db: Db, path: string, lock: ProjectLock | null, writer: boolean): void {

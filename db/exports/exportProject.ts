@@ -76,7 +76,17 @@ async function writeParts(source: ExportSource, request: ExportRequest): Promise
     reports.push(await formats[format].export(part, { ...request, path: target }))
   }
   if (request.proposals === true) reports.push(await writeProposals(source, request))
-  return merged(reports, request)
+  const report = merged(reports, request)
+  return { ...report, notes: [...report.notes, ...lostImages(source)] }
+}
+
+function lostImages({ unreadable }: ExportSource): string[] {
+  if (unreadable.size === 0) return []
+  const some = [...unreadable].slice(0, 20).join(', ')
+  const more = unreadable.size > 20 ? ', …' : ''
+  return [
+    `Left out, because the project file is damaged where they are: ${unreadable.size} of its images (${some}${more}).`,
+  ]
 }
 
 /** What nobody decided yet, as a model's results; images and classes are numbered as in the COCO instances file. */

@@ -1,5 +1,5 @@
 /** What a project file says about itself. */
-import { DbError } from '../errors.ts'
+import { DbError, toDbError } from '../errors.ts'
 import type { Project } from '../records/records.ts'
 import { type Db, statement } from '../sqlite.ts'
 import { redoStep, undoStep } from '../undo.ts'
@@ -36,6 +36,21 @@ export function noteImportedFile(db: Db, path: string): void {
   writeMeta(db, IMPORTS, JSON.stringify(paths))
 }
 
+/** Of a damaged history nothing, so that the rest can still be looked at and exported: such a project is read-only. */
+function historyOf(db: Db, readOnly: boolean): Pick<Project, 'headSeq' | 'undoLabel' | 'redoLabel'> {
+  try {
+    const [undo, redo] = [undoStep(db), redoStep(db)]
+    return {
+      headSeq: historyRepository(db).headSeq(),
+      undoLabel: undo?.label ?? null,
+      redoLabel: redo?.label ?? null,
+    }
+  } catch (error) {
+    if (!readOnly) throw toDbError(error, 'The history cannot be read')
+    return { headSeq: 0, undoLabel: null, redoLabel: null }
+  }
+}
+
 /** Counters and the labels of undo and redo. Costs a handful of index look-ups, however large the project is. */
 export function projectSummary(
   db: Db,
@@ -49,8 +64,6 @@ export function projectSummary(
     doneCount: counters.get('done') ?? 0,
     decidedCount: counters.get('decided') ?? 0,
     skippedCount: counters.get('skipped') ?? 0,
-    headSeq: historyRepository(db).headSeq(),
-    undoLabel: undoStep(db)?.label ?? null,
-    redoLabel: redoStep(db)?.label ?? null,
+    ...historyOf(db, about.readOnly),
   }
 }

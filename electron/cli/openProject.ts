@@ -11,9 +11,10 @@ export function projectPath(file: string): string {
   return existsSync(path) || path.endsWith(PROJECT_EXTENSION) ? path : path + PROJECT_EXTENSION
 }
 
-/** Opens a project for a command; nothing else is started. */
-export async function openProject({ services }: Context, file: string): Promise<void> {
-  await services.client.call('project.open', { path: projectPath(file) })
+/** Opens a project for a command, and tells what is wrong with it; nothing else is started. */
+export async function openProject({ services, progress }: Context, file: string): Promise<void> {
+  const { warning } = await services.client.call('project.open', { path: projectPath(file) })
+  if (warning !== null) progress.note(warning)
 }
 
 /** Reads the project's folder; files that are skipped are named on stderr with the reason. */

@@ -51,10 +51,11 @@ export function toWireError(error: unknown): WireError {
     const { code: given, syscall } = error as { code?: unknown; syscall?: unknown }
     const code = ErrorCode.safeParse(given)
     const fullDisk = ['ENOSPC', 'EDQUOT', 'SQLITE_FULL'].includes(String(given))
+    const damaged = /^SQLITE_(CORRUPT|NOTADB)/.test(String(given))
     const otherwise = typeof syscall === 'string' ? 'IO_FAILED' : 'INTERNAL' // what the system refused names the file
     return {
-      code: fullDisk ? 'DISK_FULL' : code.success ? code.data : otherwise,
-      message: error.message,
+      code: fullDisk ? 'DISK_FULL' : damaged ? 'PROJECT_INVALID' : code.success ? code.data : otherwise,
+      message: damaged ? `The project file is damaged: ${error.message}.` : error.message,
       ...(error.stack === undefined ? {} : { details: error.stack }),
     }
   }

@@ -103,7 +103,8 @@ async function preview(session: ProjectSession, input: Input, job: Job) {
 
 async function importInto(session: ProjectSession, input: Input, job: Job) {
   const store = session.store()
-  if (store.readOnly) throw new AppError('READ_ONLY', 'This project is open for reading only.')
+  if (store.readOnly)
+    throw new AppError('READ_ONLY', store.summary().warning ?? 'This project is open for reading only.')
   return withRequest(session, input, job, async (request) => {
     let copied = 0
     if (input.imagesDir !== null || input.copyImages) {

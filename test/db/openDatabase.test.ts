@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { exportProject } from '../../db/exports/exportProject.ts'
 import { newestVersion } from '../../db/migrations/migrate.ts'
 import { openDatabase } from '../../db/openDatabase.ts'
 import { createProject, openProject } from '../../db/project.ts'
@@ -14,7 +15,7 @@ import {
   connectMemoryCopy,
   setDurable,
 } from '../../db/sqlite.ts'
-import { annotationRow, imageRow, projectWithImages, tempFolder } from './support.ts'
+import { addAnnotations, annotationRow, imageRow, projectWithImages, tempFolder } from './support.ts'
 
 function newProjectFile(): { folder: string; path: string } {
   const folder = tempFolder()
@@ -156,9 +157,55 @@ test('a damaged file opens read-only with a warning and is not touched', () => {
   const before = readFileSync(store.path)
   const reopened = openProject(store.path)
   expect(reopened.readOnly).toBe(true)
-  expect(reopened.summary().warning).toContain('damaged')
+  expect(reopened.summary().warning).toMatch(/is damaged \([^*]*page/)
   reopened.close()
   expect(readFileSync(store.path).equals(before)).toBe(true)
+})
+
+/** Overwrites the last page of a table. */
+function breakTable(path: string, table: string): void {
+  const db = connect(path)
+  const { page } = db.prepare('SELECT max(pageno) AS page FROM dbstat WHERE name = ?').get(table) as { page: number }
+  db.close()
+  const handle = openSync(path, 'r+')
+  writeSync(handle, Buffer.alloc(4096, 0xee), 0, 4096, (page - 1) * 4096)
+  closeSync(handle)
+}
+
+async function exported(path: string) {
+  const store = openProject(path)
+  const { warning, headSeq } = store.summary()
+  const source = store.exportSource()
+  const request = { format: 'coco' as const, path: `${path}.json`, status: 'all' as const, copyImages: false }
+  const report = await exportProject(source, { ...request, overwrite: true })
+  source.close()
+  store.close()
+  return { warning, headSeq, ...report }
+}
+
+test('of a damaged project everything else can be exported, and what is lost is named', async () => {
+  const store = projectWithImages(tempFolder(), 3)
+  const caption = 'x'.repeat(1500)
+  for (let id = 1; id <= 40; id++) addAnnotations(store, [annotationRow(id, id <= 30 ? 1 : 2, { caption })])
+  store.close()
+  const { path } = store
+  const whole = readFileSync(path)
+  breakTable(path, 'revisions')
+  expect(await exported(path)).toMatchObject({
+    warning: expect.stringContaining('damaged'),
+    headSeq: 0,
+    images: 3,
+    annotations: 40,
+    notes: [expect.stringContaining('no category')],
+  })
+  writeFileSync(path, whole)
+  breakTable(path, 'annotations')
+  const { images, annotations, notes } = await exported(path)
+  expect({ images, annotations }).toEqual({ images: 2, annotations: 30 })
+  expect(notes).toEqual([
+    expect.stringContaining('no category'),
+    expect.stringMatching(/^Left out, .*damaged.* 1 of its images \(\S+\)\.$/),
+  ])
 })
 
 test('a drive that refuses a write-ahead log gets the rollback journal, synced', () => {

@@ -4,6 +4,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { createProject } from '../../db/project.ts'
+import { connect } from '../../db/sqlite.ts'
 import { writePicture } from './support.ts'
 
 const main = new URL('../../electron/cli/main.ts', import.meta.url).pathname
@@ -121,4 +123,25 @@ it('writes formats, in parts and zipped, and writes its own exports again', () =
   json('export', '--project', 'p.gromatic', '--format', 'everything', '--out', 'all.zip', '--copy-images')
   expect(readFileSync(at('all.zip')).equals(zip)).toBe(true)
   expect(json('import', 'all.zip', '--project', 'p.gromatic', '--format', 'everything')).toMatchObject({ seq: null })
+})
+
+it('says why a project cannot be written, and that it is damaged', () => {
+  const held = createProject(at('held.gromatic'), at('set', 'images'))
+  const inAnotherWindow = /READ_ONLY: This project is open in another window/
+  expect(cli('import', 'set', '--project', 'held.gromatic').err).toMatch(inAnotherWindow)
+  const { code, err } = cli('export', '--project', 'held.gromatic', '--out', 'held.json')
+  expect([code, err]).toEqual([0, expect.stringContaining('open in another window')])
+  held.close()
+
+  const db = connect(held.path)
+  const { page } = db.prepare("SELECT max(pageno) AS page FROM dbstat WHERE name = 'counters'").get() as {
+    page: number
+  }
+  db.close()
+  const file = readFileSync(held.path)
+  file.fill(0xee, (page - 1) * 4096, page * 4096)
+  writeFileSync(held.path, file)
+  expect(cli('export', '--project', 'held.gromatic', '--out', 'held.json').err).toMatch(
+    /PROJECT_INVALID: The project file is damaged/,
+  )
 })
