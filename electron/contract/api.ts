@@ -448,8 +448,11 @@ export interface Client {
     options?: { onProgress?: (progress: ProgressOf<K>) => void; signal?: AbortSignal },
   ): Promise<Output<K>>
   on<K extends EventName>(event: K, listener: (payload: EventPayload<K>) => void): () => void
-  /** Address of an image's pixels, upright, at most `width` pixels wide when given. Pixels never travel as JSON. */
-  imageUrl(imageId: number, width?: number): string
+  /**
+   * Address of an image's pixels, upright, at most `width` pixels wide when given; another `content` (the record's hash)
+   * makes another address. Pixels never travel as JSON.
+   */
+  imageUrl(imageId: number, width?: number, content?: string): string
   /** Told when the connection is lost and found again (always connected in process). */
   onConnection(listener: (connected: boolean) => void): () => void
 }

@@ -135,8 +135,7 @@ export function createServices(options: ServicesOptions): Services {
     samplesDir,
     projectsDir: folders.projects,
     async picture(imageId, width) {
-      const image = session.imageRecord(imageId)
-      return pictures.get(await session.imageFile(image), image.contentSha256, width)
+      return pictures.get(await session.imageFile(session.imageRecord(imageId)), width)
     },
     computeAhead: (name, input, signal) => grounding.computeAhead(name, input, signal),
     startEngine: () => void models.start(),

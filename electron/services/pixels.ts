@@ -1,4 +1,4 @@
-/** Pixels for the window: upright, scaled down once, kept on disk under the content's hash. */
+/** Pixels for the window: upright, scaled down once, kept on disk for the file as it is now. */
 import { createHash } from 'node:crypto'
 import { copyFile, mkdir, open as openFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -87,10 +87,13 @@ export class PictureCache {
    * The image as a file that a browser shows upright, at most `width` pixels wide when given: the file itself where that
    * already is so. @throws NOT_FOUND, IMAGE_UNREADABLE
    */
-  async get(path: string, contentSha256: string, width: number | null): Promise<PixelFile> {
-    const name = `${contentSha256}-${width ?? 'full'}`
-    const kept = join(this.#dir, contentSha256.slice(0, 2), `${name}.webp`)
-    const etag = `"${createHash('sha256').update(name).digest('hex').slice(0, 32)}"`
+  async get(path: string, width: number | null): Promise<PixelFile> {
+    const file = await stat(path).catch(() => null)
+    if (file === null) throw new AppError('NOT_FOUND', `The image file ${path} is gone.`)
+    // not the record's hash: the file may be another picture by now
+    const name = createHash('sha256').update(`${path} ${file.size} ${file.mtimeMs} ${width}`).digest('hex')
+    const kept = join(this.#dir, name.slice(0, 2), `${name}.webp`)
+    const etag = `"${name.slice(0, 32)}"`
     if (await exists(kept)) return { path: kept, contentType: 'image/webp', etag }
     const making = this.#making.get(kept)
     if (making !== undefined) return making
@@ -100,7 +103,6 @@ export class PictureCache {
   }
 
   async #make(path: string, kept: string, etag: string, width: number | null): Promise<PixelFile> {
-    if (!(await exists(path))) throw new AppError('NOT_FOUND', `The image file ${path} is gone.`)
     const temporary = `${kept}.${process.pid}.tmp`
     try {
       const header = await open(path).metadata()
@@ -124,7 +126,10 @@ export class PictureCache {
     }
   }
 
-  /** At most two at a time: decoding is memory, and the model wants the processor too. */
+  /**
+   * At most two at a time: decoding is memory, and the model wants the processor too. The last one asked for is the
+   * first one made: whoever leafs through turned photographs waits for the one they stopped at, not for all before it.
+   */
   async #turn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#active >= 2) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#active++
@@ -132,7 +137,7 @@ export class PictureCache {
       return await work()
     } finally {
       this.#active--
-      this.#waiting.shift()?.()
+      this.#waiting.pop()?.()
     }
   }
 }

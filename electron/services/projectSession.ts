@@ -93,14 +93,20 @@ export class ProjectSession {
     return record
   }
 
-  /** Where an image's file lies; a name that leads out of the folder is refused. @throws NOT_FOUND, IMAGE_UNREADABLE */
-  async imageFile(image: Pick<ImageRecord, 'fileName'>): Promise<string> {
-    const { imagesDir } = this.store()
+  /**
+   * Where an image's file lies; a name that leads out of the folder is refused. A file that went away or became another
+   * one since the last walk starts the next: everyone is told. @throws NOT_FOUND, IMAGE_UNREADABLE
+   */
+  async imageFile(image: Pick<ImageRecord, 'fileName' | 'fileBytes' | 'status'>): Promise<string> {
+    const store = this.store()
+    const { imagesDir } = store
     const path = resolve(imagesDir, image.fileName)
-    const [root, real] = await Promise.all([
+    const [root, real, file] = await Promise.all([
       realpath(imagesDir).catch(() => imagesDir),
       realpath(path).catch(() => null),
+      stat(path).catch(() => null),
     ])
+    if (image.status === 'ready' && file?.size !== image.fileBytes) this.#scanAgain(store)
     if (real === null)
       throw new AppError('NOT_FOUND', `The image file ${image.fileName} is not in ${imagesDir} any more.`)
     const home = root.endsWith(sep) ? root : root + sep
@@ -224,6 +230,11 @@ export class ProjectSession {
     await scan?.report.catch(() => {})
     this.#store?.close()
     this.#store = null
+  }
+
+  /** Walks the folder in the background, where walks are wanted and none is under way. */
+  #scanAgain(store: ProjectStore): void {
+    if (this.#options.scanOnOpen && !store.readOnly && this.#store === store && this.#scan === null) this.#startScan()
   }
 
   #startScan(): Scan {

@@ -134,7 +134,8 @@ export function createChannelClient(channel: ClientChannel, imageUrl: (path: str
       set.add(listener)
       return () => set.delete(listener)
     },
-    imageUrl: (imageId: number, width?: number) => imageUrl(imagePath(imageId, width, imageVersion)),
+    imageUrl: (imageId: number, width?: number, content = '') =>
+      imageUrl(imagePath(imageId, width, `${imageVersion > 0 ? imageVersion : ''}${content.slice(0, 16)}`)),
     onConnection(listener: (connected: boolean) => void) {
       connectionListeners.add(listener)
       listener(connected)
@@ -147,8 +148,11 @@ export function createChannelClient(channel: ClientChannel, imageUrl: (path: str
 /** How long to wait before the n-th try to connect again, in milliseconds. */
 const retryMs = (attempt: number) => Math.min(5_000, 250 * 2 ** attempt)
 
-/** Connects a browser window to served mode. `baseUrl` is the page's origin, `token` comes from the address's fragment. */
-export function connectWebSocket(baseUrl: string, token: string): Client {
+/**
+ * Connects a browser window to served mode. `baseUrl` is the page's origin, `token` comes from the address's fragment.
+ * `onRefused` is told when the token is refused: the application was started anew, with another one.
+ */
+export function connectWebSocket(baseUrl: string, token: string, onRefused?: () => void): Client {
   const origin = baseUrl.replace(/\/$/, '')
   let socket: WebSocket | null = null
   let attempt = 0
@@ -162,6 +166,7 @@ export function connectWebSocket(baseUrl: string, token: string): Client {
         method: 'POST',
         headers: { authorization: `Bearer ${token}` },
       })
+      if (session.status === 401) onRefused?.()
       if (!session.ok) throw new Error(`session: ${session.status}`)
       const next = new WebSocket(`${origin.replace(/^http/, 'ws')}/socket`, [SUBPROTOCOL, TOKEN_PREFIX + token])
       socket = next

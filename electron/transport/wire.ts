@@ -27,10 +27,10 @@ export const TOKEN_PREFIX = 'token.'
 export const MAX_MESSAGE_BYTES = 1024 * 1024
 
 /** Path of an image's pixels. `version` keeps a browser from showing another project's image of the same id. */
-export function imagePath(imageId: number, width?: number, version?: number): string {
+export function imagePath(imageId: number, width?: number, version = ''): string {
   const query = new URLSearchParams()
   if (width !== undefined) query.set('width', String(Math.round(width)))
-  if (version !== undefined && version > 0) query.set('v', String(version))
+  if (version !== '') query.set('v', version)
   const text = query.toString()
   return `/images/${imageId}${text === '' ? '' : `?${text}`}`
 }

@@ -15,12 +15,12 @@ export function CanvasView() {
   const imageId = useView((view) => view.imageId)
   const image = useRecords((state) => (imageId === null ? undefined : state.images.get(imageId)))
   const loaded = useRecords((state) => state.imagesLoaded)
-  const onFailed = useCallback((id: number) => setFailedId(id), [])
+  const onPixels = useCallback((id: number, shown: boolean) => setFailedId(shown ? null : id), [])
   useEffect(() => {
     if (host.current === null) return
     region.current?.focus({ preventScroll: true })
-    return bindStage(host.current, onFailed)
-  }, [onFailed])
+    return bindStage(host.current, onPixels)
+  }, [onPixels])
   const missing = image?.status === 'missing'
   const unreadable = !missing && image !== undefined && failedId === image.id
   return (

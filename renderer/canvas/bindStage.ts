@@ -16,10 +16,10 @@ let stage: Stage | null = null
 /** The stage on screen, for the keys; null on the welcome page. */
 export const currentStage = (): Stage | null => stage
 
-/** Images whose pixels could not be shown; the canvas says so. */
-export type OnImageFailed = (imageId: number) => void
+/** Told whether an image's pixels could be shown; the canvas says so where not. */
+export type OnPixels = Intents['pixels']
 
-const intents = (onImageFailed: OnImageFailed): Intents => ({
+const intents = (onPixels: OnPixels): Intents => ({
   select: selectRegion,
   hover: (id) => useView.getState().hoveredId !== id && useView.setState({ hoveredId: id }),
   changed: (id, bboxXywh) => {
@@ -31,7 +31,7 @@ const intents = (onImageFailed: OnImageFailed): Intents => ({
     void createRegion(bboxXywh).then((created) => (created === null ? undefined : captionRegions([created.id])))
   },
   zoomed: (zoom) => useView.setState({ zoom }),
-  imageFailed: onImageFailed,
+  pixels: onPixels,
 })
 
 function toBoxView(annotation: Annotation, categories: ReadonlyMap<number, Category>): BoxView {
@@ -56,7 +56,10 @@ function push(): void {
   const regions = orderedRegions(records, view.imageId)
   const image = view.imageId === null ? undefined : records.images.get(view.imageId)
   if (image === undefined || image.status === 'missing') stage.setImage(null, '', '')
-  else stage.setImage(image, client().imageUrl(image.id), client().imageUrl(image.id, 112))
+  else {
+    const { id, contentSha256 } = image
+    stage.setImage(image, client().imageUrl(id, undefined, contentSha256), client().imageUrl(id, 112, contentSha256))
+  }
   const same =
     pushed?.regions === regions &&
     pushed.threshold === view.threshold &&
@@ -84,8 +87,8 @@ function push(): void {
 }
 
 /** Makes a stage in `host` and keeps it equal to the stores. @returns what takes it down */
-export function bindStage(host: HTMLElement, onImageFailed: OnImageFailed): () => void {
-  const mine = new Stage(host, intents(onImageFailed))
+export function bindStage(host: HTMLElement, onPixels: OnPixels): () => void {
+  const mine = new Stage(host, intents(onPixels))
   stage = mine
   pushed = null
   const size = () => mine.setView({ width: host.clientWidth, height: host.clientHeight })

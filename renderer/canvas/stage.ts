@@ -23,7 +23,8 @@ export interface Intents {
   changed(id: number, bboxXywh: BboxXywh): void
   drawn(bboxXywh: BboxXywh): void
   zoomed(zoom: number): void
-  imageFailed(imageId: number): void
+  /** Whether the pixels of the image on screen could be shown. */
+  pixels(imageId: number, shown: boolean): void
 }
 
 /** Room for labels above, the tools on the left, the decision bar below. */
@@ -51,6 +52,8 @@ export class Stage {
   private boxes: ReadonlyMap<number, BoxView> = new Map()
   private currentId: number | null = null
   private imageId: number | null = null
+  private url = ''
+  private readonly loading = new Set<HTMLImageElement>()
   private fitted = true
   private dimRest = true
   private dragFrom: BboxXywh | null = null
@@ -101,9 +104,15 @@ export class Stage {
 
   /** Shows an image: its thumbnail at once where that is at hand, then its pixels. */
   setImage(image: (Size & { id: number }) | null, url: string, previewUrl: string): void {
-    if (image?.id === this.imageId) return
+    if (image?.id === this.imageId && url === this.url) return
+    const sameSize = image?.width === this.scene.image.width && image.height === this.scene.image.height
+    const replaced = image?.id === this.imageId && sameSize
     this.imageId = image?.id ?? null
+    this.url = url
     this.picture.element = null
+    // leafing through: what was passed by must not hold up what one stops at
+    for (const element of this.loading) element.removeAttribute('src')
+    this.loading.clear()
     this.drawing.cancel()
     this.picture.visible = image !== null
     if (image === null) {
@@ -112,19 +121,22 @@ export class Stage {
     }
     this.scene.image = { width: image.width, height: image.height }
     this.layer.setScene({ image: this.scene.image })
-    this.fitted = true
-    this.fit()
+    // a file replaced by one of the same size: what one looks at stays
+    if (!replaced) this.fit()
     const load = (address: string, final: boolean) => {
       const element = new Image()
       element.decoding = 'async'
       element.src = address
+      this.loading.add(element)
       element.decode().then(
         () => {
-          if (this.imageId !== image.id || (!final && this.picture.element !== null)) return
+          this.loading.delete(element)
+          if (this.url !== url || (!final && this.picture.element !== null)) return
           this.picture.element = element
+          if (final) this.intents.pixels(image.id, true)
           this.paint()
         },
-        () => final && this.imageId === image.id && this.intents.imageFailed(image.id),
+        () => final && this.url === url && this.intents.pixels(image.id, false),
       )
     }
     load(previewUrl, false)
@@ -143,6 +155,7 @@ export class Stage {
   /** The region in question; `draft` is its box while it is edited with keys. */
   setCurrent(box: BoxView | null, draft: BboxXywh | null, editing: boolean): void {
     const changed = this.currentId !== (box?.id ?? null)
+    if (changed) this.letGo()
     this.currentId = box?.id ?? null
     this.current.info = box
     this.current.editing = editing
@@ -283,13 +296,21 @@ export class Stage {
     return this.currentId === null ? [] : [this.current.bbox()]
   }
 
+  /** Ends a drag whose region is in question no longer: what the hand does from now on is not meant for the next one. */
+  private letGo(): void {
+    if (this.dragFrom === null) return
+    this.dragFrom = null
+    this.canvas.endCurrentTransform()
+  }
+
   private dropped(): void {
     const before = this.dragFrom
+    if (before === null) return
     const after = cutInside(this.current.bbox(), this.scene.image)
     this.current.place(after)
     this.placeCurrent()
     this.paint()
-    if (this.currentId === null || (before !== null && sameBox(before, after))) return
+    if (this.currentId === null || sameBox(before, after)) return
     this.intents.changed(this.currentId, after)
   }
 }

@@ -10,6 +10,7 @@ import './banners.css'
 export function Banners() {
   const { t } = useTranslation()
   const connected = useView((state) => state.connected)
+  const refused = useView((state) => state.refused)
   const warning = useRecords((state) => state.project?.warning ?? null)
   const engine = useRecords((state) => state.engine)
   const model = useRecords((state) => state.settings.model)
@@ -17,7 +18,7 @@ export function Banners() {
   const broken = engine?.status === 'failed' || engine?.status === 'crashed'
   return (
     <div className="banners">
-      {connected ? null : <Banner kind="error" text={t('app.disconnected')} />}
+      {connected ? null : <Banner kind="error" text={t(refused ? 'app.restarted' : 'app.disconnected')} />}
       {warning === null ? null : <Banner kind="info" text={warning} />}
       {broken ? (
         <Banner

@@ -9,6 +9,7 @@ export const en = {
     disconnected: 'The connection to Gromatic is lost. Trying again…',
     cannotConnect: 'Cannot reach Gromatic',
     cannotConnectHint: 'Start it again and open the address that it prints.',
+    restarted: 'Gromatic was started anew: this window can no longer reach it. Open the address that it printed.',
     noToken: 'This address has no access token. Open the address that Gromatic printed when it started.',
   },
   top: {
@@ -83,6 +84,7 @@ export const en = {
     summary: '{{name}}, {{width}} × {{height}}, {{count}} regions.',
     current: 'In question: {{text}}.',
     allDone: 'All images are done.',
+    allShownDone: 'All images that the filter shows are done.',
     drawHint: 'Drag a box, or click two corners. With keys: arrows, Enter, arrows, Enter.',
   },
   bar: {

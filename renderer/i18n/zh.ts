@@ -10,6 +10,7 @@ export const zh: Words = {
     disconnected: '与 Gromatic 的连接已断开，正在重试…',
     cannotConnect: '无法连接到 Gromatic',
     cannotConnectHint: '请重新启动程序，并打开它显示的地址。',
+    restarted: 'Gromatic 已重新启动，此窗口无法再连接。请打开它显示的新地址。',
     noToken: '此地址没有访问令牌。请打开 Gromatic 启动时显示的地址。',
   },
   top: {
@@ -84,6 +85,7 @@ export const zh: Words = {
     summary: '{{name}}，{{width}} × {{height}}，{{count}} 个区域。',
     current: '当前：{{text}}。',
     allDone: '所有图片均已完成。',
+    allShownDone: '筛选出的图片均已完成。',
     drawHint: '拖动画框，或点击两个角。键盘：方向键、Enter、方向键、Enter。',
   },
   bar: {

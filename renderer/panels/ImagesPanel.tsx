@@ -8,6 +8,7 @@ import { client } from '../client.ts'
 import { Keys } from '../components/Kbd.tsx'
 import { focusCanvas } from '../keys/commands.ts'
 import { type Activity, useRecords } from '../stores/records.ts'
+import { imagesShown } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
 import { imageState } from './imageState.ts'
 import './imagesPanel.css'
@@ -55,13 +56,8 @@ function ImageList() {
   const loaded = useRecords((state) => state.imagesLoaded)
   const imageId = useView((view) => view.imageId)
   const filter = useView((view) => view.imageFilter)
-    .trim()
-    .toLowerCase()
   const scroller = useRef<HTMLDivElement>(null)
-  const shown = useMemo(
-    () => (filter === '' ? order : order.filter((id) => images.get(id)?.fileName.toLowerCase().includes(filter))),
-    [order, images, filter],
-  )
+  const shown = useMemo(() => imagesShown(order, images, filter), [order, images, filter])
   const rows = useVirtualizer({
     count: shown.length,
     getScrollElement: () => scroller.current,
@@ -165,7 +161,7 @@ const ImageRow = memo(function ImageRow({ image, activity, selected, position, s
           draggable={false}
           height={42}
           loading="lazy"
-          src={client().imageUrl(image.id, 112)}
+          src={client().imageUrl(image.id, 112, image.contentSha256)}
           width={56}
         />
       )}

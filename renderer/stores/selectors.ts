@@ -51,6 +51,22 @@ export function currentRegion(): Annotation | null {
   return useRecords.getState().annotations.get(imageId)?.get(regionId) ?? null
 }
 
+/**
+ * The images that the filter lets through, in order.
+ * @param filter what stands in its field
+ * @param besides an image that is listed whatever its name is: moving on starts from the open one
+ */
+export function imagesShown(
+  order: readonly number[],
+  images: RecordsState['images'],
+  filter: string,
+  besides: number | null = null,
+): readonly number[] {
+  const wanted = filter.trim().toLowerCase()
+  if (wanted === '') return order
+  return order.filter((id) => id === besides || images.get(id)?.fileName.toLowerCase().includes(wanted))
+}
+
 /** N of "Accept N". */
 export function useAcceptCount(): number {
   const regions = useRegions()

@@ -50,6 +50,8 @@ export interface ViewState {
   readonly dropping: boolean
   readonly zoom: number
   readonly connected: boolean
+  /** The application no longer takes this window's token. */
+  readonly refused: boolean
   readonly talkMode: TalkMode
   readonly findAll: boolean
   /** Regions that ride along with the next question. */
@@ -84,6 +86,7 @@ const initial: ViewState = {
   dropping: false,
   zoom: 1,
   connected: true,
+  refused: false,
   talkMode: 'grounded',
   findAll: false,
   attachedIds: [],

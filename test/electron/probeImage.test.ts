@@ -1,9 +1,9 @@
-/** A picture that ends too soon is told from a whole one, however busy the machine. */
+/** Pixels of files: a picture that ends too soon is told from a whole one, however busy the machine; the last one asked for comes first. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { probeImage } from '../../electron/services/pixels.ts'
+import { PictureCache, probeImage } from '../../electron/services/pixels.ts'
 import { codeOf, writePicture } from './support.ts'
 
 let folder = ''
@@ -29,4 +29,14 @@ it('takes a picture whose end is followed by other bytes', async () => {
   await writePicture(path, 60, 40)
   writeFileSync(path, Buffer.concat([readFileSync(path), Buffer.alloc(500, 1)]))
   expect(await probeImage(path)).toEqual({ width: 60, height: 40 })
+})
+
+it('makes the picture that was asked for last before those that were passed by', async () => {
+  const pictures = new PictureCache(join(folder, 'cache'))
+  const paths = Array.from({ length: 8 }, (_, i) => join(folder, `turned${i}.jpg`))
+  for (const path of paths) await writePicture(path, 600, 400, 6)
+  const made: number[] = []
+  await Promise.all(paths.map((path, i) => pictures.get(path, null).then(() => made.push(i))))
+  expect(made.indexOf(7)).toBeLessThan(made.indexOf(3))
+  expect(new Set(made).size).toBe(8)
 })

@@ -1,7 +1,8 @@
 /** Projects, regions and history through the contract's client, over real SQLite and real pictures. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import sharp from 'sharp'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Annotation, Project, Revision } from '../../db/records/records.ts'
 import { api, type Client } from '../../electron/contract/api.ts'
 import { type Bench, codeOf, makeBench, messageOf, openWhole, writePicture } from './support.ts'
@@ -109,6 +110,24 @@ describe('projects', () => {
     const two = await client.call('images.get', { id: await imageIdOf('two.png') })
     expect(two.status).toBe('missing')
     expect(await codeOf(bench.services.picture(two.id, null))).toBe('NOT_FOUND')
+  })
+
+  it('notices by itself that a file it is asked for is another one, or gone', async () => {
+    await openFolder()
+    const [one, two] = [await imageIdOf('one.png'), await imageIdOf('two.png')]
+    const before = await bench.services.picture(one, 50)
+    await writePicture(join(bench.images, 'one.png'), 300, 400)
+    const after = await bench.services.picture(one, 50)
+    expect(after.etag).not.toBe(before.etag)
+    expect((await sharp(after.path).metadata()).height).toBe(67) // of the new picture, before the walk has ended
+    await vi.waitFor(async () =>
+      expect(await client.call('images.get', { id: one })).toMatchObject({ width: 300, height: 400, status: 'ready' }),
+    )
+    rmSync(join(bench.images, 'two.png'))
+    await vi.waitFor(async () => {
+      expect(await codeOf(bench.services.picture(two, null))).toBe('NOT_FOUND')
+      expect((await client.call('images.get', { id: two })).status).toBe('missing')
+    })
   })
 
   it('opens a project that is open elsewhere for reading only, and every write says so', async () => {
