@@ -146,7 +146,11 @@ export async function undo(direction: 'undo' | 'redo'): Promise<boolean> {
   takeRevision(revision)
   announce(revision.label)
   const row = revision.diff.annotations.map(({ before, after }) => after ?? before).find((changed) => changed !== null)
-  if (row === undefined || row === null) return true
+  if (row === undefined || row === null) {
+    const { images } = revision.diff
+    if (images.length === 1 && images[0]?.after) openImage(images[0].after.id)
+    return true
+  }
   openImage(row.imageId)
   const still = useRecords.getState().annotations.get(row.imageId)?.has(row.id)
   selectRegion(still === false ? null : row.id)
@@ -165,5 +169,5 @@ export async function setDone(done: boolean, goOn: boolean): Promise<void> {
   if (!goOn) return
   const next = nextOpenImage()
   if (next !== null) openImage(next)
-  else notify('info', i18n.t('canvas.allDone'))
+  else notify('info', i18n.t(useView.getState().imageFilter.trim() === '' ? 'canvas.allDone' : 'canvas.allShownDone'))
 }

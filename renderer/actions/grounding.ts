@@ -30,7 +30,8 @@ export async function propose(): Promise<void> {
   })
   selectFirstUndecided(imageId)
   if (result === undefined) return
-  if (result.proposed === 0) notify('info', i18n.t('jobs.nothingFound'))
+  // the decision bar says it on the image itself; a notice would stand above the next one
+  if (result.proposed === 0) announce(i18n.t('jobs.nothingFound'))
   else announce(i18n.t('jobs.proposed', { count: result.proposed }))
 }
 

@@ -1,7 +1,7 @@
 /** Moving about: which image is open and which region is in question. */
 import { neighbour, nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
-import { currentRegions, orderedRegions } from '../stores/selectors.ts'
+import { currentRegions, imagesShown, orderedRegions } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
 import { loadImage } from './loadImage.ts'
 
@@ -35,22 +35,27 @@ export function openFirstImage(): void {
   if (first !== undefined) openImage(first)
 }
 
-/** Opens the image after (or before) the open one; stays at the ends. */
+/** The open image among those that the filter shows. */
+function amongShown(): { shown: readonly number[]; index: number } {
+  const { imageOrder, images } = useRecords.getState()
+  const { imageId, imageFilter } = useView.getState()
+  const shown = imagesShown(imageOrder, images, imageFilter, imageId)
+  return { shown, index: imageId === null ? -1 : shown.indexOf(imageId) }
+}
+
+/** Opens the image after (or before) the open one, of those that the filter shows; stays at the ends. */
 export function stepImage(direction: 1 | -1): void {
-  const { imageOrder } = useRecords.getState()
-  const { imageId } = useView.getState()
-  const index = imageId === null ? -1 : imageOrder.indexOf(imageId)
-  const next = imageOrder[index + direction]
+  const { shown, index } = amongShown()
+  const next = shown[index + direction]
   if (next !== undefined) openImage(next)
 }
 
-/** The next image that is not done, going round; null when all are. */
+/** The next image that is not done, going round those that the filter shows; null when all are. */
 export function nextOpenImage(): number | null {
-  const { imageOrder, images } = useRecords.getState()
-  const { imageId } = useView.getState()
-  const start = imageId === null ? -1 : imageOrder.indexOf(imageId)
-  for (let step = 1; step < imageOrder.length; step++) {
-    const id = imageOrder[(start + step) % imageOrder.length]
+  const { images } = useRecords.getState()
+  const { shown, index } = amongShown()
+  for (let step = 1; step < shown.length; step++) {
+    const id = shown[(index + step) % shown.length]
     if (id !== undefined && images.get(id)?.done === false) return id
   }
   return null

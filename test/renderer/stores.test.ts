@@ -1,8 +1,16 @@
 /** The stores and the actions over the fake services: what a click does to what is on screen. */
 import { beforeEach, describe, expect, it } from 'vitest'
-import { acceptAbove, createRegion, decide, relabel, undo, updateRegion } from '../../renderer/actions/decide.ts'
+import {
+  acceptAbove,
+  createRegion,
+  decide,
+  relabel,
+  setDone,
+  undo,
+  updateRegion,
+} from '../../renderer/actions/decide.ts'
 import { addAnswer, ask, propose } from '../../renderer/actions/grounding.ts'
-import { openImage, selectRegion, stepImage } from '../../renderer/actions/select.ts'
+import { nextOpenImage, openImage, selectRegion, stepImage } from '../../renderer/actions/select.ts'
 import { startSync } from '../../renderer/actions/sync.ts'
 import { setClient } from '../../renderer/client.ts'
 import { applyRevision, emptyRecords, keepRecent, useRecords } from '../../renderer/stores/records.ts'
@@ -91,6 +99,38 @@ describe('the stores over the services', () => {
     expect(useView.getState().imageId).toBe(imageAt(1))
     await undo('undo')
     expect(useView.getState()).toMatchObject({ imageId: imageAt(0), regionId: id })
+  })
+
+  it('shows the image whose being done was taken back', async () => {
+    await setDone(true, true)
+    expect(useView.getState().imageId).toBe(imageAt(1))
+    await undo('undo')
+    expect(useView.getState().imageId).toBe(imageAt(0))
+    expect(useRecords.getState().images.get(imageAt(0))?.done).toBe(false)
+  })
+
+  it('goes from image to image of those that the filter shows, also from one that it hides', async () => {
+    const { images, imageOrder } = useRecords.getState()
+    const names = ['a', 'keep b', 'c', 'keep d', 'e', 'f']
+    const renamed = imageOrder.map((id, i) => [id, { ...images.get(id)!, fileName: names[i]! }] as const)
+    useRecords.setState({ images: new Map(renamed) })
+    const openIndex = () => imageOrder.indexOf(useView.getState().imageId!)
+    openImage(imageAt(2))
+    useView.setState({ imageFilter: 'KEEP ' })
+    stepImage(-1)
+    expect(openIndex()).toBe(1)
+    stepImage(-1)
+    expect(openIndex()).toBe(1)
+    stepImage(1)
+    expect(openIndex()).toBe(3)
+    stepImage(1)
+    expect(openIndex()).toBe(3)
+    expect(nextOpenImage()).toBe(imageAt(1))
+    openImage(imageAt(5))
+    expect(nextOpenImage()).toBe(imageAt(1))
+    useView.setState({ imageFilter: '' })
+    stepImage(-1)
+    expect(openIndex()).toBe(4)
   })
 
   it('keeps the talk and adds its boxes', async () => {
