@@ -6,6 +6,7 @@ import { save } from '../actions/save.ts'
 import { takeRevision } from '../actions/sync.ts'
 import { client } from '../client.ts'
 import { Keys } from '../components/Kbd.tsx'
+import { focusCanvas } from '../keys/commands.ts'
 import { useRecords } from '../stores/records.ts'
 import { categoriesByKey } from '../stores/selectors.ts'
 
@@ -75,8 +76,8 @@ function ClassRow({ category, digit }: { category: Category; digit: string | nul
         onBlur={() => void rename()}
         onChange={(event) => setName(event.target.value)}
         onKeyDown={(event) => {
-          if (event.key === 'Enter') event.currentTarget.blur()
           if (event.key === 'Escape') setName(null)
+          if (event.key === 'Enter') focusCanvas()
         }}
         type="text"
         value={name ?? category.name}

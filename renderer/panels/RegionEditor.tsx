@@ -1,5 +1,5 @@
-/** Class or caption as a field: Enter keeps, Escape leaves. The same in a row and in the decision bar. */
-import { useEffect, useId, useRef, useState } from 'react'
+/** Class or caption as a field: Enter keeps, Escape leaves; a caption is kept by a click elsewhere, too. The same in a row and in the decision bar. */
+import { type FocusEvent, useEffect, useId, useLayoutEffect, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { Annotation } from '../../db/records/records.ts'
 import { updateRegion } from '../actions/decide.ts'
@@ -14,30 +14,49 @@ const stop = () => {
   focusCanvas()
 }
 
+/** Captions that could not be saved, by project and region: the field offers them when it is opened again. */
+const unsaved = new Map<string, string>()
+const keyOf = (region: Annotation) => `${region.id} ${useRecords.getState().project?.path}`
+
+async function keepCaption(region: Annotation, text: string): Promise<void> {
+  const caption = text.trim() === '' ? null : text.trim()
+  unsaved.delete(keyOf(region))
+  if (caption !== region.caption && !(await updateRegion(region.id, { caption }))) unsaved.set(keyOf(region), text)
+}
+
+/** Whether a field lost the focus to another part of the window: another window in front ends nothing. */
+const isLeft = (event: FocusEvent<HTMLInputElement>) => document.activeElement !== event.currentTarget
+
 export function RegionEditor({ region, field }: { region: Annotation; field: 'category' | 'caption' }) {
   return field === 'caption' ? <CaptionField region={region} /> : <CategoryField region={region} />
 }
 
 function CaptionField({ region }: { region: Annotation }) {
   const { t } = useTranslation()
-  const [text, setText] = useState(region.caption ?? '')
+  const [text, setText] = useState(unsaved.get(keyOf(region)) ?? region.caption ?? '')
   const input = useSelected()
-  const keep = () => {
-    const caption = text.trim() === '' ? null : text.trim()
-    stop()
-    if (caption !== region.caption) void updateRegion(region.id, { caption })
+  const settled = useRef(false)
+  const end = (kept: boolean) => {
+    if (settled.current) return
+    settled.current = true // leaving the field is told as its blur once more
+    if (kept) void keepCaption(region, text)
+    else unsaved.delete(keyOf(region))
   }
   return (
     <input
       aria-label={t('regions.captionField')}
       className="field region-field"
-      onBlur={() => useView.setState({ editing: null })}
+      onBlur={(event) => {
+        if (!isLeft(event)) return
+        end(true)
+        useView.setState({ editing: null })
+      }}
       onChange={(event) => setText(event.target.value)}
       onKeyDown={(event) => {
         if (event.nativeEvent.isComposing) return
-        if (event.key === 'Enter') keep()
-        else if (event.key === 'Escape') stop()
-        else return
+        if (event.key !== 'Enter' && event.key !== 'Escape') return
+        end(event.key === 'Enter')
+        stop()
         event.preventDefault()
         event.stopPropagation()
       }}
@@ -102,7 +121,7 @@ function CategoryField({ region }: { region: Annotation }) {
         aria-label={t('regions.class')}
         autoComplete="off"
         className="field region-field"
-        onBlur={() => useView.setState({ editing: null })}
+        onBlur={(event) => isLeft(event) && useView.setState({ editing: null })}
         onChange={(event) => {
           setText(event.target.value)
           setTouched(true)
@@ -147,9 +166,15 @@ function CategoryField({ region }: { region: Annotation }) {
   )
 }
 
-/** A field that has the focus and its text selected from the start. */
+/** A field that has the focus and its text selected from the start; one that goes with its region leaves the focus on the picture. */
 function useSelected() {
   const input = useRef<HTMLInputElement>(null)
+  useLayoutEffect(() => {
+    const field = input.current
+    return () => {
+      if (field !== null && document.activeElement === field) focusCanvas()
+    }
+  }, [])
   useEffect(() => {
     input.current?.focus()
     input.current?.select()

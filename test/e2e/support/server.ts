@@ -14,6 +14,8 @@ export interface ServedApp {
   call(name: string, input?: unknown): Promise<unknown>
   /** Ends the process as a person would (SIGTERM) and waits for it. */
   stop(): Promise<void>
+  /** Ends it as a crash would. */
+  kill(): Promise<void>
 }
 
 /** Starts `serve`. @param home takes the place of the home folder: settings and recent projects go there */
@@ -46,12 +48,17 @@ export async function serve(home: string, args: readonly string[] = []): Promise
       return body
     },
     async stop() {
-      if (child.exitCode !== null) return
+      if (child.exitCode !== null || child.signalCode !== null) return
       const ended = new Promise((done) => child.once('exit', done))
       child.kill('SIGTERM')
       const late = setTimeout(() => child.kill('SIGKILL'), 20_000)
       await ended
       clearTimeout(late)
+    },
+    async kill() {
+      const ended = new Promise((done) => child.once('exit', done))
+      child.kill('SIGKILL')
+      await ended
     },
   }
 }
