@@ -1,10 +1,10 @@
-/** `annotate --project`: proposals for every image that has none yet. Stopping loses nothing; the next run goes on from there. */
+/** `annotate --project`: what was asked, for every image that lacks it. Stopping loses nothing; the next run goes on from there. */
 import { existsSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import type { Output } from '../contract/api.ts'
 import { AppError, toWireError } from '../contract/errors.ts'
 import { type AnnotateOptions, isOfOneImage } from './annotateOptions.ts'
-import { stagesOf } from './annotateStages.ts'
+import { taskOf } from './annotateStages.ts'
 import { AnnotateEngines } from './annotateWorkers.ts'
 import type { Context } from './context.ts'
 import { openProject, scan } from './projectCommands.ts'
@@ -27,12 +27,11 @@ export async function annotateProject(
   if (project.readOnly) throw new AppError('READ_ONLY', project.warning ?? `${project.path} is open for reading only.`)
   const report = await scan(context)
   const images = (await allImages(context)).filter(within(paths, project.imagesDir))
-  const wanted = images.filter(
-    (image) => image.status === 'ready' && (options.task !== 'propose' || image.proposedAt === null),
-  )
+  const { stages, isDone } = taskOf(context, options)
+  const wanted: ImageSummary[] = []
+  for (const image of images) if (image.status === 'ready' && !(await isDone(image))) wanted.push(image)
   const failed = new Map<number, string>()
   const engines = new AnnotateEngines(context, options)
-  const stages = stagesOf(context, options)
   const batchSize = stages.length === 1 ? wanted.length : BATCH
   let regions = 0
   let done = 0
@@ -63,7 +62,7 @@ export async function annotateProject(
       }
     }
   }
-  const already = images.length - wanted.length
+  const already = images.filter(({ status }) => status === 'ready').length - wanted.length
   const skipped = [
     ...report.skipped,
     ...wanted.flatMap(({ id, fileName }) => (failed.has(id) ? [{ fileName, reason: failed.get(id)! }] : [])),

@@ -12,7 +12,13 @@ export interface Stage {
   run(image: ImageSummary): Promise<number>
 }
 
-export function stagesOf(context: Context, options: AnnotateOptions): Stage[] {
+export interface Task {
+  stages: Stage[]
+  /** Whether an earlier run did all of it for this image. */
+  isDone(image: ImageSummary): Promise<boolean>
+}
+
+export function taskOf(context: Context, options: AnnotateOptions): Task {
   const { services, signal } = context
   const { client } = services
 
@@ -55,6 +61,12 @@ export function stagesOf(context: Context, options: AnnotateOptions): Stage[] {
     },
   }
 
+  /** Questions and phrases that the model answered on an image. */
+  const askedOn = async ({ id }: ImageSummary): Promise<Set<string>> => {
+    const messages = await client.call('messages.list', { imageId: id })
+    return new Set(messages.filter(({ role }) => role === 'user').map(({ text }) => text))
+  }
+
   const description = ({ id }: ImageSummary) => ({ imageId: id, question: DESCRIBE })
   const describe: Stage = {
     begin: (image) => services.computeAhead('grounding.ask', description(image), signal),
@@ -66,15 +78,18 @@ export function stagesOf(context: Context, options: AnnotateOptions): Stage[] {
     },
   }
 
-  const searches = ({ id }: ImageSummary) =>
-    (options.phrase ?? []).map((phrase) => ({ imageId: id, phrase, all: true }))
+  const phrases = [...new Set(options.phrase ?? [])]
+  const searches = async (image: ImageSummary) => {
+    const asked = await askedOn(image)
+    return phrases.filter((phrase) => !asked.has(phrase)).map((phrase) => ({ imageId: image.id, phrase, all: true }))
+  }
   const ground: Stage = {
     begin: async (image) => {
-      for (const input of searches(image)) await services.computeAhead('grounding.locate', input, signal)
+      for (const input of await searches(image)) await services.computeAhead('grounding.locate', input, signal)
     },
     run: async (image) => {
       let found = 0
-      for (const input of searches(image)) {
+      for (const input of await searches(image)) {
         const { revision } = await client.run('grounding.locate', input, { signal })
         found += revision?.diff.annotations.length ?? 0
       }
@@ -82,11 +97,14 @@ export function stagesOf(context: Context, options: AnnotateOptions): Stage[] {
     },
   }
 
-  const stages: Record<AnnotateOptions['task'], Stage[]> = {
-    propose: [propose(true)],
-    caption: [boxes, captions],
-    describe: [describe],
-    ground: [ground],
+  const tasks: Record<AnnotateOptions['task'], Task> = {
+    propose: { stages: [propose(true)], isDone: async (image) => image.proposedAt !== null },
+    caption: {
+      stages: [boxes, captions],
+      isDone: async (image) => image.proposedAt !== null && (await captionInput(image)) === null,
+    },
+    describe: { stages: [describe], isDone: async (image) => (await askedOn(image)).has(DESCRIBE) },
+    ground: { stages: [ground], isDone: async (image) => (await searches(image)).length === 0 },
   }
-  return stages[options.task]
+  return tasks[options.task]
 }

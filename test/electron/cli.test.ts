@@ -368,6 +368,25 @@ describe('annotate', () => {
     })
   })
 
+  it('asks of an image what it was not asked yet, whatever the task', async () => {
+    const annotate = (...task: string[]) =>
+      json(['annotate', photos, '--model', model, '--project', 'tasks.gromatic', '--task', ...task])
+    const questions = async () => {
+      const messages = await json(['call', 'messages.list', '{"imageId":1}', '--project', 'tasks.gromatic'])
+      return messages.filter(({ role }: { role: string }) => role === 'user').map(({ text }: { text: string }) => text)
+    }
+    for (const [done, already] of [
+      [2, 0],
+      [0, 2],
+    ]) {
+      expect(await annotate('describe')).toMatchObject({ images: done, already })
+      expect(await annotate('ground', '--phrase', 'circle')).toMatchObject({ images: done, already })
+      expect(await annotate('caption')).toMatchObject({ images: done, already })
+    }
+    expect(await annotate('ground', '--phrase', 'circle', '--phrase', 'star')).toMatchObject({ images: 2, already: 0 })
+    expect(await questions()).toEqual([expect.stringContaining('description'), 'circle', 'star'])
+  })
+
   it.runIf(process.platform === 'linux')('loses nothing when an engine process is killed', async () => {
     const annotate = (name: string, onChild?: (child: ReturnType<typeof spawn>) => void) => {
       const args = ['annotate', photos, '--model', model, '--workers', '2', '--out', `${name}.json`, '--verbose']
