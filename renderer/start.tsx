@@ -12,6 +12,7 @@ import i18n, { speak } from './i18n/index.ts'
 import { bindKeys, keepFocusOnClick } from './keys/bindKeys.ts'
 import { run } from './keys/commands.ts'
 import { Problem } from './pages/Problem.tsx'
+import { rememberPlace } from './stores/place.ts'
 import { useRecords } from './stores/records.ts'
 import { followWidth, rememberLayout } from './stores/view.ts'
 import { notify } from './stores/work.ts'
@@ -23,6 +24,7 @@ const root = () => createRoot(document.getElementById('root') as HTMLElement)
 export function start(): void {
   followTheme()
   rememberLayout()
+  rememberPlace()
   followWidth()
   useRecords.subscribe(({ settings }) => speak(settings.language))
   bindKeys()

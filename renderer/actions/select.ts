@@ -1,4 +1,5 @@
 /** Moving about: which image is open and which region is in question. */
+import { lastPlace } from '../stores/place.ts'
 import { neighbour, nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
 import { currentRegions, imagesShown, orderedRegions } from '../stores/selectors.ts'
@@ -28,10 +29,14 @@ export async function showImage(imageId: number): Promise<void> {
   selectFirstUndecided(imageId)
 }
 
-/** Opens the first image that is not done, else the first. */
+/** Opens the image that was open last, else the first that is not done, else the first. */
 export function openFirstImage(): void {
-  const { imageOrder, images } = useRecords.getState()
-  const first = imageOrder.find((id) => images.get(id)?.done === false) ?? imageOrder[0]
+  const { imageOrder, images, project } = useRecords.getState()
+  const place = project ? lastPlace(project.path) : undefined
+  const known = place !== undefined && images.has(place)
+  // further down a list that is still being loaded: this is asked again with the next page
+  if (place !== undefined && !known && project && imageOrder.length < project.imageCount) return
+  const first = known ? place : (imageOrder.find((id) => images.get(id)?.done === false) ?? imageOrder[0])
   if (first !== undefined) openImage(first)
 }
 

@@ -158,6 +158,21 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     expect(await boxOf(leftId)).toEqual(LEFT)
   })
 
+  it('goes on after a reload where it was, in each tab', async () => {
+    const opened = (tab: Page) => tab.locator('[role="option"][aria-selected="true"]').textContent()
+    const other = await browser.newPage()
+    await other.goto(app.url)
+    await other.getByRole('option').nth(1).click()
+    await page.getByRole('option').nth(3).click()
+    const [here, there] = [await opened(page), await opened(other)]
+    expect(here).not.toBe(there)
+    await other.reload()
+    await eventually(() => opened(other)).toBe(there)
+    await other.close()
+    await page.reload()
+    await eventually(() => opened(page)).toBe(here)
+  })
+
   it('is found again by the address of a new start, in the same tab; nothing accepted is lost', async () => {
     await page.reload()
     await openImage()
