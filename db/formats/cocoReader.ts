@@ -93,7 +93,6 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
   const original = textOf(attributes.source_file_name)
   // what Roboflow's picture was called before it was uploaded
   const uploaded = isRow(row.extra) ? textOf(row.extra.name) : null
-  const otherNames = [...(original === null ? [] : [fileName]), ...(uploaded === null ? [] : [uploaded])]
   const id = ownId(row, options)
   const image: ImportImage = {
     kind: 'image',
@@ -102,8 +101,8 @@ export function* readCocoImage(row: Row, where: string, options: CocoFileOptions
     width: sideOf(row.width),
     height: sideOf(row.height),
     where,
-    // the copies beside the file, where a project is over them
-    ...(otherNames.length === 0 ? {} : { otherNames }),
+    ...(original === null ? {} : { copyName: fileName }),
+    ...(uploaded === null ? {} : { otherNames: [uploaded] }),
     ...(id === undefined ? {} : { id }),
     ...(options.prefix === undefined ? {} : { shared: true }),
     ...classList('absent', row.neg_category_ids, options),

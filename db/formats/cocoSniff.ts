@@ -46,6 +46,7 @@ const hasImages = ({ lists, annotation }: CocoSight): boolean =>
 
 export const isLvis = ({ image, category, ...sight }: CocoSight): boolean =>
   hasImages({ image, category, ...sight }) &&
+  !isCaptions({ image, category, ...sight }) &&
   ('neg_category_ids' in image ||
     'synset' in category ||
     'frequency' in category ||

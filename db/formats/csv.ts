@@ -151,8 +151,10 @@ function* read(input: ImportInput): Generator<ImportItem> {
     const { columns } = layout
     const text = (column: Column): string => fields[columns.get(column) ?? -1]?.trim() ?? ''
     const where = `${file} line ${line}`
-    const key = text('file')
-    if (key === '') {
+    const name = text('file')
+    // a name may begin or end with a space, which mostly is one round the comma
+    const key = fields[columns.get('file') ?? -1] ?? ''
+    if (name === '') {
       yield problem(where, 'the line names no image')
       continue
     }
@@ -161,6 +163,7 @@ function* read(input: ImportInput): Generator<ImportItem> {
         kind: 'image',
         key,
         fileName: key,
+        ...(name === key ? {} : { otherNames: [name] }),
         width: sideOf(parseNumber(text('width'))),
         height: sideOf(parseNumber(text('height'))),
         where,

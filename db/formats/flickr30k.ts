@@ -112,7 +112,8 @@ function* read(input: ImportInput): Generator<ImportItem> {
           yield* readObjects(annotation, xml, entities)
         }
       }
-      yield { kind: 'image', key: stem, fileName, ...size, where: xml ?? sentences.get(stem) ?? stem }
+      const where = xml ?? sentences.get(stem) ?? stem
+      yield { kind: 'image', key: stem, fileName, otherNames: [stem], ...size, where }
       yield* readSentences(input, stem, sentences.get(stem), entities)
     } catch (error) {
       yield problem(xml ?? stem, reasonOf(error, xml ?? stem))

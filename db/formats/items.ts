@@ -12,6 +12,8 @@ export interface ImportImage {
   key: Key
   /** As the file has it; matched with the project by name, or by what else is known. */
   fileName: string
+  /** What its copy beside the file is called, where a project may be over the copies. */
+  copyName?: string
   /** Other names that it may have, asked in turn where the project has none of the first. */
   otherNames?: string[]
   /** Of a set of several files: one of the same name that another file had already is this very image. */

@@ -113,22 +113,29 @@ function* read(input: ImportInput): Generator<ImportItem> {
 
 const tokensOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}']+/gu) ?? []
 
-/** What the references say is not said again. */
-const INSTANCES: CocoDialect = {
+/** What the references say is not said again; pictures have the names of their copies, where there are any. */
+const instancesWith = (fileNames: ReadonlyMap<number, string>): CocoDialect => ({
   alone: true,
+  image(row) {
+    const fileName = fileNames.get(row.id as number) ?? row.file_name
+    return fileName === row.file_name
+      ? row
+      : { ...row, file_name: fileName, attributes: { source_file_name: row.file_name } }
+  },
   annotation(row) {
     const { expressions: _expressions, split: _split, ...attributes } = row.attributes
     return { ...row, attributes }
   },
-}
+})
 
 async function write(source: ExportSource, options: ExportOptions): Promise<ExportReport> {
   const refs: Row[] = []
   let sentenceId = 0
-  const images = 'images'
+  const fileNames = new Map<number, string>()
   const result = await exportFolder(source, options, refcoco, {
-    imagesFolder: () => images,
+    imagesFolder: () => 'images',
     async image({ item, fileName, boxes }) {
+      fileNames.set(item.image.id, fileName)
       for (const { row, classNumber } of boxes) {
         const expressions = expressionsOf(row.extras)
         const said = expressions.length > 0 ? expressions : row.caption === null ? [] : [oneLine(row.caption)]
@@ -151,7 +158,7 @@ async function write(source: ExportSource, options: ExportOptions): Promise<Expo
       await exportCoco(
         source,
         { ...options, copyImages: false, overwrite: true, path: join(folder, 'instances.json') },
-        INSTANCES,
+        instancesWith(fileNames),
       )
       await write('refs(gromatic).p', writePickle(refs))
       await write('refs(gromatic).json', `[${refs.map((ref) => `\n${JSON.stringify(ref)}`).join(',')}\n]\n`)

@@ -16,7 +16,7 @@ const IMAGES = 'image_data.json'
 
 interface Known {
   fileName: string
-  otherNames?: string[]
+  copyName?: string
   width: number | null
   height: number | null
 }
@@ -33,7 +33,7 @@ function readImages(path: string): Map<number | string, Known> {
     if (key !== null && fileName !== null)
       images.set(key, {
         fileName: source ?? fileName,
-        otherNames: [fileName],
+        copyName: fileName,
         width: sideOf(value.width),
         height: sideOf(value.height),
       })

@@ -1,5 +1,7 @@
 /** Finds the project's image for an image of a file: by hash, by name (also where folders, case or ending differ), by id. */
+
 import type { ImportImage } from '../formats/items.ts'
+import { PICTURE } from '../formats/probe.ts'
 import type { ImageSummary } from '../records/records.ts'
 import type { ImagesRepository } from '../repositories/images.ts'
 import type { ImportChoices } from './plan.ts'
@@ -15,6 +17,7 @@ const comparable = (name: string): string =>
     .toLowerCase()
 
 const stemOf = (name: string): string => name.replace(/\.[a-z0-9]{1,5}$/, '')
+const depthOf = (name: string): number => name.split('/').length
 const lastPart = (name: string): string => name.slice(name.lastIndexOf('/') + 1)
 /** Whether one path ends with the other, folder by folder. */
 const endsWithPath = (a: string, b: string): boolean => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`)
@@ -40,13 +43,18 @@ export class FileNames {
     if (fileName === '') return []
     if (this.#exact.has(fileName)) return [fileName]
     const wanted = comparable(fileName)
-    const bare = !/\.[a-z0-9]{1,5}$/.test(wanted) // some formats leave the ending out
-    const found = (this.#byStem.get(stemOf(lastPart(wanted))) ?? []).filter((name) => {
+    const bare = !PICTURE.test(wanted) // some formats leave the ending out
+    const stem = lastPart(bare ? wanted : stemOf(wanted))
+    const found = (this.#byStem.get(stem) ?? []).filter((name) => {
       const other = comparable(name)
       return endsWithPath(bare ? stemOf(other) : other, wanted)
     })
-    const same = found.filter((name) => comparable(name) === wanted)
-    return same.length === 1 ? same : found
+    const same = found.filter((name) => (bare ? stemOf(comparable(name)) : comparable(name)) === wanted)
+    if (same.length === 1) return same
+    // train/a/1.jpg is a/1.jpg rather than 1.jpg
+    const shared = (name: string): number => Math.min(depthOf(comparable(name)), depthOf(wanted))
+    const most = Math.max(...found.map(shared))
+    return found.filter((name) => shared(name) === most)
   }
 
   /** The one file it means; null when there is none, or several. */
@@ -109,10 +117,13 @@ export class ImageMatcher {
     return image === undefined ? null : { image }
   }
 
-  #findNames({ fileName, otherNames = [] }: ImportImage): Match {
-    const names = [fileName, ...otherNames]
+  #findNames({ fileName, copyName, otherNames = [] }: ImportImage): Match {
+    const names = [fileName, ...(copyName === undefined ? [] : [copyName]), ...otherNames]
     const exact = names.map((name) => this.#byName.get(name)).find((image) => image !== undefined)
     if (exact !== undefined) return { image: exact }
+    // over the copies, what is like its own name may be the copy of another
+    const copy = copyName === undefined ? null : this.#findName(copyName)
+    if (copy !== null && 'image' in copy) return copy
     for (const name of names) {
       const found = this.#findName(name)
       if (found !== null) return found
