@@ -156,8 +156,15 @@ async function resync(): Promise<void> {
     client().call('engine.state', {}),
     client().call('settings.get', {}),
   ])
-  if (useRecords.getState().project?.path !== project?.path) useView.setState({ imageId: null, regionId: null })
+  const known = useRecords.getState().project?.path
   useRecords.setState({ engine, settings })
+  if (project !== null && known === project.path) {
+    // the same work after a short break: what is on screen, and what is being typed, stays
+    useRecords.setState({ activity: new Map() })
+    await rereadProject(project)
+    return
+  }
+  if (known !== project?.path) useView.setState({ imageId: null, regionId: null })
   await loadProject(project)
 }
 

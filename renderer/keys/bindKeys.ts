@@ -127,8 +127,8 @@ export function bindKeys(): () => void {
     if (event.key === 'Tab' || event.key === 'F6') document.documentElement.dataset.tabbing = ''
     if (document.querySelector('dialog[open], :popover-open') !== null || useRecords.getState().project === undefined)
       return
-    // what had the focus is gone: the keys of the flow, and Tab, go on from the picture
-    if (document.activeElement === document.body) focusCanvas()
+    // what had the focus is gone: the keys of the flow go on from the picture; Tab knows its place by itself
+    if (document.activeElement === document.body && event.key !== 'Tab') focusCanvas()
     const free = !inTextField(event.target) && !isNative(event)
     if (free && event.key === ' ' && !event.repeat && useView.getState().tool !== 'draw') {
       spaceBar.held = true

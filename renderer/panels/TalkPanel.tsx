@@ -6,7 +6,7 @@ import { ask, clearTalk } from '../actions/grounding.ts'
 import { jobOf } from '../actions/jobs.ts'
 import { Keys } from '../components/Kbd.tsx'
 import { Segmented } from '../components/Segmented.tsx'
-import { focusCanvas } from '../keys/commands.ts'
+import { focusCanvas, focusPane } from '../keys/commands.ts'
 import { useRecords } from '../stores/records.ts'
 import { useCurrentRegion, useRegions } from '../stores/selectors.ts'
 import { useTalk } from '../stores/talk.ts'
@@ -97,6 +97,10 @@ function Composer() {
       if (!ok && useTalk.getState().draft === '') useTalk.setState({ draft: text })
     })
   }
+  const stop = () => {
+    ;(jobOf('ask') ?? jobOf('locate'))?.cancel()
+    focusPane('talk')
+  }
   return (
     <div className="composer">
       {mode === 'find' ? (
@@ -134,7 +138,7 @@ function Composer() {
           <button
             aria-label={t('talk.stop')}
             className="ask-button"
-            onClick={() => (jobOf('ask') ?? jobOf('locate'))?.cancel()}
+            onClick={stop}
             title={t('talk.stop')}
             type="button"
           >
@@ -146,7 +150,10 @@ function Composer() {
           <button
             aria-label={t('talk.send')}
             className="ask-button"
-            onClick={send}
+            onClick={() => {
+              send()
+              focusPane('talk') // the button turns into another one
+            }}
             title={t('talk.send')}
             type="button"
           >
@@ -168,6 +175,11 @@ function Attachments() {
   const attached = regions.filter((region) => attachedIds.includes(region.id))
   const nameOf = (id: number | null, caption: string | null) =>
     caption ?? (id === null ? undefined : categories.get(id)?.name) ?? t('bar.noCaption')
+  /** The chip that was pressed goes: one goes on typing. */
+  const attach = (ids: readonly number[]) => {
+    useView.setState({ attachedIds: ids })
+    focusPane('talk')
+  }
   if (attached.length === 0 && current === null) return null
   return (
     <div className="chips">
@@ -178,7 +190,7 @@ function Attachments() {
             <span className="cut">{name}</span>
             <button
               aria-label={t('talk.detach', { name })}
-              onClick={() => useView.setState({ attachedIds: attachedIds.filter((id) => id !== region.id) })}
+              onClick={() => attach(attachedIds.filter((id) => id !== region.id))}
               type="button"
             >
               <X aria-hidden="true" size={12} />
@@ -187,11 +199,7 @@ function Attachments() {
         )
       })}
       {current !== null && !attachedIds.includes(current.id) ? (
-        <button
-          className="chip offer"
-          onClick={() => useView.setState({ attachedIds: [...attachedIds, current.id] })}
-          type="button"
-        >
+        <button className="chip offer" onClick={() => attach([...attachedIds, current.id])} type="button">
           + {t('talk.attach')}
         </button>
       ) : null}

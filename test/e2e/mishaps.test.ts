@@ -158,6 +158,24 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     expect(await boxOf(leftId)).toEqual(LEFT)
   })
 
+  it('reaches every part with Tab, and goes on typing after a chip of the talk was pressed', async () => {
+    await select(leftId)
+    await page.getByRole('button', { name: 'About this region' }).click()
+    expect(await focused()).toBe('Ask about the image')
+    const reached = new Set<unknown>()
+    for (let press = 0; press < 80; press++) {
+      reached.add(
+        await page.evaluate(
+          'document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent',
+        ),
+      )
+      await page.keyboard.press('Tab')
+    }
+    expect([...reached]).toEqual(
+      expect.arrayContaining(['Export', 'Menu', 'Filter images', 'Images', 'Canvas', 'Draw a box']),
+    )
+  })
+
   it('goes on after a reload where it was, in each tab', async () => {
     const opened = (tab: Page) => tab.locator('[role="option"][aria-selected="true"]').textContent()
     const other = await browser.newPage()

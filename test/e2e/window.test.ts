@@ -13,6 +13,7 @@ import {
   watchForErrors,
   withoutBrowser,
 } from './support/browser.ts'
+import { WEAK_WORDS } from './support/contrast.ts'
 import { writeScenes } from './support/images.ts'
 import { ensureWindowBuilt, type ServedApp, serve } from './support/server.ts'
 
@@ -210,6 +211,20 @@ describe.skipIf(withoutBrowser())('the window', () => {
     expect(revision.seq).toBeGreaterThan(0)
     await waitForRows(page, (rows) => rows.some((row) => row.text.includes(caption)))
     expect(await page.title()).toBe('Gromatic')
+  })
+
+  it.each(['light', 'dark'])('keeps every word apart from its ground, %s', async (theme) => {
+    await app.call('settings.set', { theme })
+    await eventually(() => page.evaluate('document.documentElement.dataset.theme')).toBe(theme)
+    await app.call('annotations.decide', { ids: [rightId], decision: 'reset' })
+    await page.getByRole('button', { name: 'Accept 1', exact: true }).waitFor()
+    await page.getByRole('tab', { name: 'Info' }).click()
+    await eventually(() => page.evaluate(WEAK_WORDS)).toEqual([])
+    await page.getByRole('tab', { name: /Regions/ }).click()
+    await eventually(() => page.evaluate(WEAK_WORDS)).toEqual([])
+    await app.call('annotations.decide', { ids: [rightId], decision: 'accept' })
+    await app.call('settings.set', { theme: 'light' })
+    await eventually(() => page.evaluate('document.documentElement.dataset.theme')).toBe('light')
   })
 
   it('says that a file went missing and keeps the work on it', async () => {

@@ -109,6 +109,41 @@ describe('the stores over the services', () => {
     expect(useRecords.getState().images.get(imageAt(0))?.done).toBe(false)
   })
 
+  it('keeps what is on screen when the connection comes back, and reads what happened meanwhile', async () => {
+    const services = createFakeClient({ images: 6, stepMs: 1, worked: false })
+    let tell: (connected: boolean) => void = () => {}
+    let heard = true
+    const client = {
+      ...services,
+      on: (event: 'workspace.revised', listener: (payload: never) => void) =>
+        services.on(event, (payload) => heard && listener(payload as never)),
+      onConnection: (listener: (connected: boolean) => void) => {
+        tell = listener
+        listener(true)
+      },
+    }
+    useRecords.setState(emptyRecords, true)
+    useView.setState({ imageId: null })
+    setClient(client as never)
+    await startSync()
+    await settle()
+    await propose()
+    const { id } = currentRegion()!
+    useView.setState({ editing: { annotationId: id, field: 'caption', place: 'bar' } })
+    heard = false
+    tell(false)
+    const { annotation } = await services.call('annotations.create', { imageId: imageAt(0), bboxXywh: [1, 1, 9, 9] })
+    heard = true
+    const seen = new Set<boolean>()
+    const stop = useRecords.subscribe(() => seen.add(currentRegion() === null))
+    tell(true)
+    await settle()
+    stop()
+    expect([...seen]).toEqual([false])
+    expect(useView.getState().editing?.annotationId).toBe(id)
+    expect(useRecords.getState().annotations.get(imageAt(0))?.has(annotation.id)).toBe(true)
+  })
+
   it('goes from image to image of those that the filter shows, also from one that it hides', async () => {
     const { images, imageOrder } = useRecords.getState()
     const names = ['a', 'keep b', 'c', 'keep d', 'e', 'f']
