@@ -10,8 +10,7 @@ import type { CocoBox } from './cocoRecords.ts'
 import { isInstances, sniffCoco } from './cocoSniff.ts'
 import { type CocoDialect, CocoWriter, captionsPathFor, isOurs, rejectedPathFor } from './cocoWriter.ts'
 import type { ExportOptions, ExportReport, Format } from './format.ts'
-import { FolderInMaking, PictureNames } from './imageCopies.ts'
-import { imagesFolderFor } from './imageLayout.ts'
+import { copiesBeside, PictureNames } from './imageCopies.ts'
 
 export interface CocoItem {
   /** `id` from 1; given by order when it is left out. `fileName` relative with `/`; sizes upright, pixels. */
@@ -50,12 +49,10 @@ export async function isOwnExport(path: string): Promise<boolean> {
   }
 }
 
-function checkTarget(path: string, copies: FolderInMaking | null, overwrite: boolean): void {
+function checkTarget(path: string, overwrite: boolean): void {
   if (existsSync(path) && statSync(path).isDirectory()) throw new DbError('INVALID_INPUT', `${path} is a folder.`)
   if (overwrite) return
-  const taken = [path, captionsPathFor(path), rejectedPathFor(path), ...(copies === null ? [] : [copies.folder])].find(
-    (target) => existsSync(target),
-  )
+  const taken = [path, captionsPathFor(path), rejectedPathFor(path)].find((target) => existsSync(target))
   if (taken !== undefined) throw new DbError('ALREADY_EXISTS', `${taken} exists already.`)
 }
 
@@ -66,9 +63,10 @@ function checkTarget(path: string, copies: FolderInMaking | null, overwrite: boo
  */
 export async function writeCoco(path: string, input: CocoInput, options: WriteCocoOptions = {}): Promise<ExportReport> {
   const { status = 'accepted', overwrite = false, signal, onProgress, copyImage = copyFile } = options
-  const copies = options.copyImages ? new FolderInMaking(imagesFolderFor(path)) : null
-  const pictures = new PictureNames(input.imagesDir ?? dirname(path), copies && copyImage, options.keepNames ?? false)
-  checkTarget(path, copies, overwrite)
+  checkTarget(path, overwrite)
+  const imagesDir = input.imagesDir ?? dirname(path)
+  const copies = options.copyImages ? copiesBeside(path, imagesDir, overwrite) : null
+  const pictures = new PictureNames(imagesDir, copies && copyImage, options.keepNames ?? false)
   throwIfAborted(signal, 'The export')
   let writer: CocoWriter | null = null
   try {

@@ -1,9 +1,9 @@
 /** Pictures copied to a hidden folder, which takes the place of the old one at the end. */
-import { existsSync } from 'node:fs'
-import { mkdir, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import { toDbError } from '../errors.ts'
-import { portablePath, UniqueNames } from './imageLayout.ts'
+import { existsSync, readdirSync, realpathSync } from 'node:fs'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import { DbError, toDbError } from '../errors.ts'
+import { imagesFolderFor, portablePath, UniqueNames } from './imageLayout.ts'
 
 export type CopyImage = (from: string, to: string) => Promise<void>
 
@@ -43,15 +43,19 @@ export class PictureNames {
 export class FolderInMaking {
   readonly folder: string
   readonly temporary: string
+  readonly #mark: string | null
 
-  constructor(folder: string) {
+  /** `mark`: the name of an empty file to lie in it. */
+  constructor(folder: string, mark: string | null = null) {
     this.folder = folder
+    this.#mark = mark
     this.temporary = join(dirname(folder), `.${basename(folder)}.gromatic-tmp`)
   }
 
   async begin(): Promise<void> {
     await rm(this.temporary, { recursive: true, force: true })
     await mkdir(this.temporary, { recursive: true })
+    if (this.#mark !== null) await writeFile(join(this.temporary, this.#mark), '')
   }
 
   async publish(): Promise<void> {
@@ -65,4 +69,30 @@ export class FolderInMaking {
   async abort(): Promise<void> {
     await rm(this.temporary, { recursive: true, force: true }).catch(() => undefined)
   }
+}
+
+/** Lies among copies: a folder without it is somebody's own. Hidden, because loaders take all that they see for pictures. */
+const COPIES = '.gromatic-copies'
+
+/** Never replaces a folder that the pictures of the project lie in. @throws ALREADY_EXISTS */
+export function checkOwnPictures(folder: string, imagesDir: string): void {
+  if (!existsSync(folder) || !existsSync(imagesDir)) return
+  const path = relative(realpathSync(folder), realpathSync(imagesDir))
+  if (path === '..' || path.startsWith(`..${sep}`) || isAbsolute(path)) return
+  throw new DbError('ALREADY_EXISTS', `${folder} holds the pictures of this project: choose another place.`)
+}
+
+/** The folder of pictures beside a file; one that is there is replaced only where it holds copies of ours. @throws ALREADY_EXISTS */
+export function copiesBeside(path: string, imagesDir: string, overwrite: boolean): FolderInMaking {
+  const folder = imagesFolderFor(path)
+  if (existsSync(folder) && readdirSync(folder).length > 0) {
+    if (!overwrite) throw new DbError('ALREADY_EXISTS', `${folder} exists already.`)
+    checkOwnPictures(folder, imagesDir)
+    if (!existsSync(join(folder, COPIES)))
+      throw new DbError(
+        'ALREADY_EXISTS',
+        `${folder} exists already and holds no copies of ours: choose another place, or move it away.`,
+      )
+  }
+  return new FolderInMaking(folder, COPIES)
 }

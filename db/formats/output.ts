@@ -7,12 +7,13 @@ import { copyFile, mkdir, open, rmdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DbError, throwIfAborted, toDbError } from '../errors.ts'
 import type { ExportItem, ExportSource } from '../exportSource.ts'
+import { PROJECT_EXTENSION } from '../project.ts'
 import type { Annotation, BboxXywh } from '../records/records.ts'
 import { AtomicFile } from './atomicFile.ts'
 import { clampBbox } from './boxes.ts'
 import type { ExportOptions, ExportReport } from './format.ts'
-import { FolderInMaking, PictureNames } from './imageCopies.ts'
-import { imagesFolderFor } from './imageLayout.ts'
+import { checkOwnPictures, copiesBeside, FolderInMaking, PictureNames } from './imageCopies.ts'
+import { listFilesBelow } from './textFile.ts'
 
 /** A box that goes out: clamped to the picture, with its class in words (null: it has none). */
 export interface OutBox {
@@ -135,10 +136,8 @@ const report = (path: string, selection: Selection, notes: readonly string[]): E
 export async function exportFile(source: ExportSource, options: ExportOptions, body: FileBody): Promise<ExportReport> {
   const { path, overwrite, copyImages, copyImage = copyFile } = options
   if (existsSync(path) && statSync(path).isDirectory()) throw new DbError('INVALID_INPUT', `${path} is a folder.`)
-  const copies = copyImages ? new FolderInMaking(imagesFolderFor(path)) : null
-  for (const taken of [path, ...(copies === null ? [] : [copies.folder])]) {
-    if (!overwrite && existsSync(taken)) throw new DbError('ALREADY_EXISTS', `${taken} exists already.`)
-  }
+  if (!overwrite && existsSync(path)) throw new DbError('ALREADY_EXISTS', `${path} exists already.`)
+  const copies = copyImages ? copiesBeside(path, source.imagesDir, overwrite) : null
   const selection = new Selection(source, options.status)
   const pictures = new PictureNames(source.imagesDir, copies && copyImage, options.keepNames ?? false)
   let file: AtomicFile | null = null
@@ -176,6 +175,7 @@ export async function exportFolder(
 ): Promise<ExportReport> {
   const { path, overwrite, copyImages, copyImage = copyFile } = options
   await checkFolder(path, overwrite)
+  checkOwnPictures(path, source.imagesDir)
   const folder = new FolderInMaking(path)
   const selection = new Selection(source, options.status)
   const pictures = new PictureNames(source.imagesDir, copyImages ? copyImage : null, options.keepNames ?? false)
@@ -227,6 +227,9 @@ async function checkFolder(path: string, overwrite: boolean): Promise<void> {
     )
   }
   if (!overwrite) throw new DbError('ALREADY_EXISTS', `${path} exists already.`)
+  const [project] = listFilesBelow(path, 1, (name) => name.toLowerCase().endsWith(PROJECT_EXTENSION))
+  if (project !== undefined)
+    throw new DbError('ALREADY_EXISTS', `${path} holds a project (${project}): choose another folder.`)
 }
 
 /** True for a folder that an earlier export of ours made. */
