@@ -7,26 +7,17 @@ import { useRecords } from '../stores/records.ts'
 import { categoriesByKey, currentRegion, currentRegions } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
 import { announce, beginJob, endJob, notify, updateJob } from '../stores/work.ts'
+import { elapsedMs, keepDraft } from './draft.ts'
 import { isCancelled, save } from './save.ts'
 import { nextOpenImage, openImage, selectRegion } from './select.ts'
 import { takeRevision } from './sync.ts'
-
-/** Longer looks are pauses, not decisions; the record keeps them apart by leaving them out. */
-const LONGEST_LOOK_MS = 10 * 60_000
-
-/** Milliseconds since the region came into question, or null when that says nothing. */
-export function elapsedMs(regionId: number): number | null {
-  const view = useView.getState()
-  if (view.regionId !== regionId) return null
-  const elapsed = Math.round(performance.now() - view.regionSince)
-  return elapsed > LONGEST_LOOK_MS ? null : elapsed
-}
 
 /**
  * Accepts or rejects the region in question. The next one comes into question at once; if the services refuse, the
  * status bar says why and the region returns.
  */
 export async function decide(decision: 'accept' | 'reject' | 'reset'): Promise<void> {
+  if (decision === 'accept') keepDraft()
   const region = currentRegion()
   const view = useView.getState()
   if (region === null || view.deciding.has(region.id)) return
@@ -49,6 +40,7 @@ export async function decide(decision: 'accept' | 'reject' | 'reset'): Promise<v
 
 /** Accepts every proposal at or above the slider: one command, one undo. */
 export async function acceptAbove(): Promise<void> {
+  keepDraft()
   const { imageId, threshold } = useView.getState()
   const ids = new Set(acceptable(currentRegions(), threshold).map((region) => region.id))
   if (imageId === null || ids.size === 0) return

@@ -4,11 +4,13 @@ import { neighbour, nextUndecided } from '../stores/queue.ts'
 import { useRecords } from '../stores/records.ts'
 import { currentRegions, imagesShown, orderedRegions } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
+import { keepDraft } from './draft.ts'
 import { loadImage } from './loadImage.ts'
 
 /** Opens an image; its first undecided region comes into question. */
 export function openImage(imageId: number): void {
   if (useView.getState().imageId === imageId) return
+  keepDraft()
   useView.setState({
     imageId,
     regionId: null,
@@ -68,8 +70,8 @@ export function nextOpenImage(): number | null {
 
 /** Brings a region into question and starts the decision's clock. Ends any editing of another one. */
 export function selectRegion(regionId: number | null): void {
-  const view = useView.getState()
-  if (view.regionId === regionId) return
+  if (useView.getState().regionId === regionId) return
+  keepDraft()
   useView.setState({
     regionId,
     regionSince: performance.now(),

@@ -136,7 +136,12 @@ export class Stage {
           if (final) this.intents.pixels(image.id, true)
           this.paint()
         },
-        () => final && this.url === url && this.intents.pixels(image.id, false),
+        () => {
+          if (!final || this.url !== url) return
+          this.picture.element = null // the words that say so stand on the plate, not on a thumbnail
+          this.paint()
+          this.intents.pixels(image.id, false)
+        },
       )
     }
     load(previewUrl, false)

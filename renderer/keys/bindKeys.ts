@@ -3,13 +3,13 @@
  * that uses it natively, the box being edited, the drawing tool, and then the flow.
  */
 import { createKeybindingsHandler } from 'tinykeys'
-import { relabel, updateRegion } from '../actions/decide.ts'
+import { relabel } from '../actions/decide.ts'
+import { keepDraft } from '../actions/draft.ts'
 import { stepRegion } from '../actions/select.ts'
 import { currentStage } from '../canvas/bindStage.ts'
-import { nudge, repeatStep, sameBox } from '../canvas/boxMath.ts'
+import { nudge, repeatStep } from '../canvas/boxMath.ts'
 import { spaceBar } from '../canvas/pointer.ts'
 import { useRecords } from '../stores/records.ts'
-import { currentRegion } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
 import { commands, focusCanvas, run } from './commands.ts'
 import { type Binding, type CommandId, keymap } from './keymap.ts'
@@ -65,9 +65,7 @@ function editKey(event: KeyboardEvent): boolean {
     return true
   }
   if (event.key !== 'Enter' || event.shiftKey) return false
-  const region = currentRegion()
-  useView.setState({ editing: null, draftBox: null })
-  if (region !== null && !sameBox(region.bboxXywh, draftBox)) void updateRegion(region.id, { bboxXywh: draftBox })
+  keepDraft()
   return true
 }
 

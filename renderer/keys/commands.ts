@@ -1,6 +1,7 @@
 /** What each command of the keymap does. Buttons, keys and the palette all come here. */
 import { flushSync } from 'react-dom'
 import { acceptAbove, decide, deleteRegion, setDone, undo } from '../actions/decide.ts'
+import { keepDraft } from '../actions/draft.ts'
 import { propose } from '../actions/grounding.ts'
 import { openImport } from '../actions/import.ts'
 import { changeSettings, chooseAndOpen, rescan } from '../actions/project.ts'
@@ -34,7 +35,8 @@ const openDialog = (dialog: DialogName) => useView.setState({ dialog })
 /** Starts (or stops) editing a field of the region in question. */
 export function startEditing(field: Editing['field'], place: Editing['place'] = 'bar'): void {
   const region = currentRegion()
-  if (region === null) return
+  if (region === null || (field === 'box' && useView.getState().editing?.field === 'box')) return
+  keepDraft()
   useView.setState({
     editing: { annotationId: region.id, field, place },
     draftBox: field === 'box' ? region.bboxXywh : null,
@@ -126,6 +128,7 @@ export const commands: Readonly<Record<CommandId, () => void>> = {
   caption: () => startEditing('caption'),
   category: () => startEditing('category'),
   draw: () => {
+    keepDraft()
     useView.setState({ tool: 'draw', editing: null, draftBox: null })
     focusCanvas()
   },

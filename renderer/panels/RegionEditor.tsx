@@ -158,7 +158,7 @@ function CategoryField({ region }: { region: Annotation }) {
             role="option"
           >
             <i className="swatch" style={option.color === null ? undefined : { background: option.color }} />
-            {option.label}
+            <span className="cut">{option.label}</span>
           </span>
         ))}
       </span>

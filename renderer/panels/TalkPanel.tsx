@@ -26,7 +26,14 @@ export function TalkPanel() {
       <header className="talk-head">
         <h2>{t('talk.title')}</h2>
         {count > 0 ? (
-          <button className="link" onClick={() => void clearTalk()} type="button">
+          <button
+            className="link"
+            onClick={() => {
+              void clearTalk()
+              focusPane('talk') // the button goes with the talk
+            }}
+            type="button"
+          >
             {t('talk.clear')}
           </button>
         ) : null}

@@ -19,7 +19,8 @@ export function ToolRail() {
       aria-pressed={tool === name}
       className="tool"
       onClick={() => {
-        useView.setState({ tool: name, ...(name === 'draw' ? { editing: null, draftBox: null } : {}) })
+        if (name === 'draw') return run('draw')
+        useView.setState({ tool: name })
         focusCanvas()
       }}
       title={tip(label, command)}

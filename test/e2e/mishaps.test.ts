@@ -42,6 +42,12 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     const top = 28 + (frame.height - 152 - SIDE * zoom) / 2
     return [frame.x + left + x * zoom, frame.y + top + y * zoom]
   }
+  /** The colour on the screen at a point of the image. */
+  const pixel = async () => {
+    const [x, y] = await at(200, 140)
+    const shot = await page.screenshot({ clip: { x, y, width: 1, height: 1 } })
+    return [...(await sharp(shot).removeAlpha().raw().toBuffer())]
+  }
   const focused = () => page.evaluate('document.activeElement?.getAttribute("aria-label")')
   const select = async (id: number) => {
     await page.locator(`.region-row[data-id="${id}"]`).click()
@@ -133,6 +139,40 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     await eventually(focused).toBe('Canvas')
   })
 
+  it('keeps a box moved with keys that is left for another region, and not with Escape', async () => {
+    const nudge = async (id: number) => {
+      await select(id)
+      await page.keyboard.press('e')
+      for (let press = 0; press < 5; press++) await page.keyboard.press('ArrowRight')
+    }
+    await nudge(leftId)
+    await page.keyboard.press('Escape')
+    await nudge(rightId)
+    await page.keyboard.press('e') // once more changes nothing
+    await page.locator(`.region-row[data-id="${leftId}"]`).click()
+    await eventually(async () => (await boxOf(rightId))![0]).toBe(RIGHT[0] + 5)
+    expect(await boxOf(leftId)).toEqual(LEFT)
+    await nudge(rightId)
+    await page.keyboard.press(']')
+    await eventually(async () => (await boxOf(rightId))![0]).toBe(RIGHT[0] + 10)
+    await page.keyboard.press('[')
+    await waitForRows(page, (all) => all.length === 2)
+    for (let step = 0; step < 2; step++) await page.keyboard.press('Backspace')
+    await eventually(() => boxOf(rightId)).toEqual(RIGHT)
+  })
+
+  it('keeps the names of classes apart in the list, however long they are', async () => {
+    await app.call('categories.create', { name: 'a name that goes on and on '.repeat(4).trim() })
+    await app.call('categories.create', { name: 'short' })
+    await select(leftId)
+    await page.keyboard.press('l')
+    const options = page.locator('.combo-option')
+    await eventually(() => options.count()).toBe(2)
+    const heights = await options.evaluateAll((all: { scrollHeight: number }[]) => all.map((one) => one.scrollHeight))
+    expect(Math.max(...heights)).toBe(26)
+    await page.keyboard.press('Escape')
+  })
+
   it('leaves a class renamed with Enter to the keys of the picture', async () => {
     await app.call('categories.create', { name: 'kite' })
     await page.getByRole('tab', { name: 'Info' }).click()
@@ -144,11 +184,6 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
   })
 
   it('shows another picture once the file is another, and the model has seen it', async () => {
-    const pixel = async () => {
-      const [x, y] = await at(200, 200)
-      const shot = await page.screenshot({ clip: { x, y, width: 1, height: 1 } })
-      return [...(await sharp(shot).removeAlpha().raw().toBuffer())]
-    }
     await page.keyboard.press('Escape')
     await page.mouse.move(2, 2)
     await eventually(pixel).toEqual([0x40, 0x60, 0x80])
@@ -189,6 +224,19 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     await other.close()
     await page.reload()
     await eventually(() => opened(page)).toBe(here)
+  })
+
+  it('says that a picture cannot be shown on an empty plate', async () => {
+    await page.route(/images\/\d+\?v=/, (route) => route.abort())
+    await page.reload()
+    await openImage()
+    await page.keyboard.press('Escape')
+    await page.getByText('The picture cannot be shown').waitFor()
+    const plate = await page.evaluate(
+      `getComputedStyle(document.querySelector('.canvas-host')).getPropertyValue('--raised').trim()`,
+    )
+    await eventually(async () => `#${Buffer.from(await pixel()).toString('hex')}`).toBe(plate)
+    await page.unroute(/images\/\d+\?v=/)
   })
 
   it('is found again by the address of a new start, in the same tab; nothing accepted is lost', async () => {
