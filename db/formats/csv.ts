@@ -1,7 +1,7 @@
 /** CSV: a line for each box. Columns by their names: ours, TensorFlow's, OpenImages'; without names, RetinaNet's six. */
 import { basename } from 'node:path'
 import type { BboxXywh } from '../records/records.ts'
-import { csvLine, readCsv, separatorOf } from './csvText.ts'
+import { csvLine, headerLine, isSeparatorLine, readCsv, separatorOf } from './csvText.ts'
 import type { Format } from './format.ts'
 import { type ImportItem, note, parseNumber, problem, sideOf } from './items.ts'
 import { exportFile } from './output.ts'
@@ -43,6 +43,7 @@ const NAMES: Record<string, Column> = {
   bbox: 'box', box: 'box', bounding_box: 'box',
   caption: 'caption', description: 'caption', score: 'score', confidence: 'score', status: 'status', id: 'id',
 }
+const CLASS_NUMBERS = new Set(['class_id', 'classid', 'category_id', 'label_id', 'cls_id'])
 const HEADER = [
   'id',
   'file_name',
@@ -101,6 +102,9 @@ function layoutOf(first: readonly string[]): Layout | null {
     const column = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined
     if (column !== undefined && !columns.has(column)) columns.set(column, index)
   }
+  // numbers are names where there are no others
+  const numbers = names.findIndex((name) => CLASS_NUMBERS.has(name))
+  if (numbers >= 0 && !columns.has('class')) columns.set('class', numbers)
   const has = (...wanted: Column[]): boolean => wanted.every((column) => columns.has(column))
   if (
     (has('x', 'y') || has('cx', 'cy')) &&
@@ -140,6 +144,7 @@ function* read(input: ImportInput): Generator<ImportItem> {
   const numeric = (text: string): string => (separator === ',' ? text : text.replace(/^([+-]?\d+),(\d+)$/, '$1.$2'))
   for (const { fields, line } of readCsv(readTextPieces(input.path, input.onBytes), separator, file)) {
     if (layout === null) {
+      if (isSeparatorLine(fields.join(separator))) continue
       layout = layoutOf(fields)
       if (layout === null)
         return yield problem(
@@ -219,7 +224,7 @@ export const csv: Format = {
         const head = probe.head(name)
         if (/^\s*[[{<]/.test(head)) return 0
         try {
-          const [record] = readCsv([head.split(/\r?\n/)[0] ?? ''], separatorOf(head), name)
+          const [record] = readCsv([headerLine(head)], separatorOf(head), name)
           return record !== undefined && layoutOf(record.fields) !== null ? 0.9 : 0
         } catch {
           return 0 // a quote that the first line does not close

@@ -1,4 +1,4 @@
-/** RFC 4180 records out of text in pieces. Quotes, line breaks in quotes, and `,` `;` or tab between fields. */
+/** RFC 4180 records out of text in pieces. Quotes, line breaks in quotes, and `,` `;` `|` or tab between fields. */
 import { DbError } from '../errors.ts'
 
 export interface CsvRecord {
@@ -9,11 +9,18 @@ export interface CsvRecord {
 
 const MAX_RECORD = 16 * 1024 * 1024
 
-/** The separator that the first line uses most. */
+/** The line by which Excel is told the separator. */
+export const isSeparatorLine = (line: string): boolean => /^sep=[,;|\t]$/i.test(line.trim())
+
+/** The first line that says something. */
+export const headerLine = (head: string): string =>
+  head.split(/[\r\n]+/).find((line) => line.trim() !== '' && !isSeparatorLine(line)) ?? ''
+
+/** The separator that the header uses most. */
 export function separatorOf(head: string): string {
-  const [line = ''] = head.split(/\r?\n/)
+  const line = headerLine(head)
   const count = (letter: string): number => line.split(letter).length
-  return [',', ';', '\t'].reduce((best, letter) => (count(letter) > count(best) ? letter : best), ',')
+  return [',', ';', '\t', '|'].reduce((best, letter) => (count(letter) > count(best) ? letter : best), ',')
 }
 
 /** @throws INVALID_INPUT for a quote that never closes, or a record of more than 16 MB */

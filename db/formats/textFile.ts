@@ -90,15 +90,18 @@ export function* readTextPieces(path: string, onBytes?: OnBytes, declared?: stri
   if (rest !== '') yield rest
 }
 
+/** Also of old Macs; a `\r` at the end of a piece may be half of a `\r\n`. */
+const LINE_END = /\r\n|\n|\r(?!$)/
+
 /** The lines of a file with their numbers from 1, however they end. A line of more than 64 MB is refused. */
 export function* readLines(path: string, onBytes?: OnBytes): Generator<{ line: string; number: number }> {
   let open = ''
   let number = 0
   for (const piece of readTextPieces(path, onBytes)) {
-    const lines = (open + piece).split('\n')
+    const lines = (open + piece).split(LINE_END)
     open = lines.pop() ?? ''
     if (open.length > 64 * 1024 * 1024) throw new DbError('INVALID_INPUT', `${path} line ${number + 1} is too long.`)
-    for (const line of lines) yield { line: line.endsWith('\r') ? line.slice(0, -1) : line, number: ++number }
+    for (const line of lines) yield { line, number: ++number }
   }
   if (open !== '') yield { line: open.endsWith('\r') ? open.slice(0, -1) : open, number: number + 1 }
 }

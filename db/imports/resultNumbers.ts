@@ -2,7 +2,7 @@
  * Results of a model are numbers only: ids of images and classes of some COCO file. Whose numbers they are is found out
  * before they are read; where two files could be meant a person says so, since a wrong guess puts boxes on wrong pictures.
  */
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DbError } from '../errors.ts'
 import { type CocoNumbers, readCocoNumbers, readResultNumbers } from '../formats/cocoResults.ts'
@@ -41,14 +41,24 @@ function meansTheSame(used: Used, { images, classes }: Project, file: CocoNumber
   return [...used.categories].every((key) => ownClass(classes, key) === file.categories.get(key))
 }
 
+/** Null for a file that only lies there and cannot be read: half of a download, say. */
+function readableNumbers(file: string): ReturnType<typeof readCocoNumbers> | null {
+  try {
+    return readCocoNumbers(file)
+  } catch {
+    return null
+  }
+}
+
 /** COCO files that results could belong to: beside them, and those imported before that are still there. */
 function candidates(store: ProjectStore, path: string): string[] {
   const folder = dirname(path)
   const beside = readdirSync(folder)
     .filter((name) => name.toLowerCase().endsWith('.json') && name !== basename(path))
     .map((name) => join(folder, name))
-  const known = store.importedFiles().filter((file) => file.toLowerCase().endsWith('.json') && existsSync(file))
-  return [...new Set([...beside, ...known])].filter(isOfKind(isInstances))
+  const known = store.importedFiles().filter((file) => file.toLowerCase().endsWith('.json'))
+  const isFile = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.isFile() === true
+  return [...new Set([...beside, ...known])].filter(isFile).filter(isOfKind(isInstances))
 }
 
 /**
@@ -63,7 +73,8 @@ export function findResultNumbers(store: ProjectStore, path: string): string {
     [...used.images].every((key) => typeof key === 'number' && project.images.has(key)) &&
     [...used.categories].every((key) => ownClass(project.classes, key) !== null)
   const fitting = candidates(store, path).filter((file) => {
-    const numbers = readCocoNumbers(file)
+    const numbers = readableNumbers(file)
+    if (numbers === null) return false
     const fits =
       [...used.images].every((key) => numbers.images.has(key)) &&
       [...used.categories].every((key) => numbers.categories.has(key))

@@ -497,3 +497,9 @@ test('Roboflow: a picture that was uploaded is known by its own name', async () 
   const { boxes } = await imported('coco', { '_annotations.coco.json': JSON.stringify(file) }, ['a.jpg'])
   expect(boxes).toEqual(['a.jpg cup 1,2,3,4'])
 })
+
+test('YOLO: lines that end as on old Macs', async () => {
+  const files = { 'labels/a.txt': '0 0.5 0.5 0.1 0.1\r1 0.25 0.5 0.1 0.1\r', 'classes.txt': 'cup\rdog\r' }
+  const { boxes } = await imported('yolo', files, ['a.jpg'])
+  expect(boxes).toEqual(['a.jpg cup 288,216,64,48', 'a.jpg dog 128,216,64,48'])
+})

@@ -191,6 +191,9 @@ test('LabelMe: rectangles by any two corners, circles, polygons, picture data in
 
 test.each([
   ['TensorFlow', 'filename,width,height,class,xmin,ymin,xmax,ymax\r\na.jpg,640,480,cat,10,20,40,60\r\n'],
+  ['Excel, with its line for the separator', 'sep=;\r\nfilename;class;x;y;w;h\r\na.jpg;cat;10;20;30;40\r\n'],
+  ['bars and an empty line', '\n\nfilename|class|x|y|w|h\na.jpg|cat|10|20|30|40\n'],
+  ['classes by number alone', 'image_id,class_id,x,y,w,h\na,cat,10,20,30,40\n'],
   ['semicolons and a BOM', '\ufefffile_name;class;x;y;w;h\na.jpg;cat;10;20;30;40\n'],
   ['RetinaNet', 'a.jpg,10,20,40,60,cat\nb.jpg,,,,,\n'],
   [

@@ -1,5 +1,5 @@
 /** COCO results are numbers of some COCO file: which one is found out, or asked. */
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { boxesOf, exportAs, importFrom, newProject, planFrom } from '../support/formats.ts'
@@ -114,5 +114,17 @@ test('numbers that fit nothing are told row by row', async () => {
   ).rejects.toMatchObject({
     code: 'NOT_FOUND',
   })
+  store.close()
+})
+
+test('what lies beside results and is no file of COCO does not matter: a folder, a link that leads nowhere, half a file', async () => {
+  const folder = tempFolder()
+  const at = lay(folder, { 'results.json': [result(700, 18, 1)], 'set.json': instances([700, 400], [18, 1]) })
+  mkdirSync(at('folder.json'))
+  symlinkSync(at('nowhere'), at('link.json'))
+  writeFileSync(at('half.json'), readFileSync(at('set.json'), 'utf8').slice(0, -40))
+  const store = project(folder)
+  await importFrom(store, 'coco-results', at('results.json'))
+  expect(proposed(store)).toEqual([['a.jpg', 'cup', 1]])
   store.close()
 })
