@@ -6,6 +6,7 @@ import './styles/tokens.css'
 import './styles/base.css'
 import { App } from './App.tsx'
 import { followDrops } from './actions/dropFiles.ts'
+import { lookAgain } from './actions/loadImage.ts'
 import { errorText } from './actions/save.ts'
 import { startSync } from './actions/sync.ts'
 import i18n, { speak } from './i18n/index.ts'
@@ -14,7 +15,7 @@ import { run } from './keys/commands.ts'
 import { Problem } from './pages/Problem.tsx'
 import { rememberPlace } from './stores/place.ts'
 import { useRecords } from './stores/records.ts'
-import { followWidth, rememberLayout } from './stores/view.ts'
+import { followWidth, rememberLayout, useView } from './stores/view.ts'
 import { notify } from './stores/work.ts'
 import { followTheme } from './theme.ts'
 
@@ -30,6 +31,8 @@ export function start(): void {
   bindKeys()
   keepFocusOnClick()
   followDrops()
+  // back from another program, which may have changed the file
+  window.addEventListener('focus', () => lookAgain(useView.getState().imageId))
   const { gromaticShell } = globalThis as { gromaticShell?: Shell }
   gromaticShell?.onMenu?.(run)
   root().render(

@@ -20,7 +20,11 @@ export function workspaceHandlers(session: ProjectSession, recent: RecentProject
     'project.scan': (_input, { signal, progress }) => session.scan(progress, signal),
 
     'images.list': (input) => session.store().images.list(input),
-    'images.get': ({ id }) => session.store().images.get(id),
+    'images.get': ({ id }) => {
+      const image = session.store().images.get(id)
+      session.imageFile(image).catch(() => {}) // notices whether the file is still the one that was read
+      return image
+    },
     'images.skipped': () => session.store().images.skipped(),
     'images.setDone': ({ id, done }) => {
       const before = session.imageRecord(id)

@@ -4,6 +4,14 @@ import { keepRecent, useRecords } from '../stores/records.ts'
 import { notify } from '../stores/work.ts'
 import { errorText } from './save.ts'
 
+/** Has the services look at an image's file again: events tell when it is another one by now, or gone. */
+export function lookAgain(imageId: number | null): void {
+  if (imageId !== null)
+    client()
+      .call('images.get', { id: imageId })
+      .catch(() => {}) // whoever needs the file says so
+}
+
 /** Loads boxes and talk of an image unless they are there. */
 export async function loadImage(imageId: number): Promise<void> {
   const have = useRecords.getState()

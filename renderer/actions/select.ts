@@ -5,7 +5,7 @@ import { useRecords } from '../stores/records.ts'
 import { currentRegions, imagesShown, orderedRegions } from '../stores/selectors.ts'
 import { useView } from '../stores/view.ts'
 import { keepDraft } from './draft.ts'
-import { loadImage } from './loadImage.ts'
+import { loadImage, lookAgain } from './loadImage.ts'
 
 /** Opens an image; its first undecided region comes into question. */
 export function openImage(imageId: number): void {
@@ -27,6 +27,7 @@ export function openImage(imageId: number): void {
 
 /** Loads what the image needs; then its first undecided region comes into question. */
 export async function showImage(imageId: number): Promise<void> {
+  lookAgain(imageId)
   await loadImage(imageId)
   selectFirstUndecided(imageId)
 }

@@ -191,6 +191,13 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     await page.keyboard.press('p')
     await eventually(pixel).toEqual([0xb0, 0x20, 0x10])
     expect(await boxOf(leftId)).toEqual(LEFT)
+    // without the model: when one comes back to it
+    await page.keyboard.press(']')
+    await paint('#10a040', 'and once more another one')
+    await page.keyboard.press('[')
+    await waitForRows(page, (all) => all.some(({ id }) => id === leftId))
+    await page.keyboard.press('Escape')
+    await eventually(pixel).toEqual([0x10, 0xa0, 0x40])
   })
 
   it('reaches every part with Tab, and goes on typing after a chip of the talk was pressed', async () => {

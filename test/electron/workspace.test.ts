@@ -123,6 +123,8 @@ describe('projects', () => {
     await vi.waitFor(async () =>
       expect(await client.call('images.get', { id: one })).toMatchObject({ width: 300, height: 400, status: 'ready' }),
     )
+    await writePicture(join(bench.images, 'one.png'), 30, 40)
+    await vi.waitFor(async () => expect(await client.call('images.get', { id: one })).toMatchObject({ width: 30 }))
     rmSync(join(bench.images, 'two.png'))
     await vi.waitFor(async () => {
       expect(await codeOf(bench.services.picture(two, null))).toBe('NOT_FOUND')
