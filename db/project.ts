@@ -150,6 +150,12 @@ export function openProject(path: string, options: OpenOptions = {}): ProjectSto
   }
 }
 
+/** Which file lies at a path; null when there is none. */
+function fileAt(path: string): string | null {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stats === undefined ? null : `${stats.dev} ${stats.ino}`
+}
+
 function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
   const { db, readOnly } = opened
   const name = readMeta(db, 'name')
@@ -170,6 +176,16 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
     return sentences.length === 0 ? null : sentences.join(' ')
   }
 
+  const file = fileAt(path)
+  /** SQLite would go on writing to a file that nobody finds any more. @throws IO_FAILED */
+  const checkThere = (): void => {
+    if (fileAt(path) === file) return
+    throw new DbError(
+      'IO_FAILED',
+      `${path} was moved, deleted or replaced while it was open: nothing can be saved. Put it back, or close the project and open it again.`,
+    )
+  }
+
   /** Runs a write; on a full disk gives the ballast back and tries once more. */
   const write = <T>(doing: string, action: () => T): T => {
     if (readOnly) throw new DbError('READ_ONLY', opened.warnings[0] ?? 'This project is open for reading only.')
@@ -178,6 +194,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
         'READ_ONLY',
         'An import is being written or taken back: nothing else can be saved until it ends.',
       )
+    checkThere()
     try {
       const result = action()
       if (diskFull && (freeBytes(path) ?? 0) > LOW_DISK_BYTES) diskFull = !ballast.reserve()
@@ -206,6 +223,7 @@ function makeStore(path: string, opened: OpenedDatabase): ProjectStore {
     bulkEnd = promise
     try {
       await fill(transaction)
+      checkThere()
       return transaction.commit()
     } catch (error) {
       transaction.rollBack()

@@ -1,9 +1,10 @@
-import { mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createProject, openProject } from '../../db/project.ts'
+import { diffOf } from '../../db/records/diff.ts'
 import { connect } from '../../db/sqlite.ts'
-import { projectWithImages, tempFolder } from './support.ts'
+import { addAnnotations, annotationRow, projectWithImages, tempFolder } from './support.ts'
 
 test('a project knows its folder when the two are moved together, and when only the project is moved', () => {
   const home = tempFolder()
@@ -79,5 +80,32 @@ test('JSON in the file that is not what it should be is told as damage, not trus
   expect(() => again.history.get(2)).toThrow(damaged)
   expect(() => again.undo()).toThrow(damaged)
   expect(again.history.list()).toHaveLength(2)
+  again.close()
+})
+
+test('nothing is acknowledged once the file was deleted, replaced or moved while it was open; put back, it goes on', async () => {
+  const store = projectWithImages(tempFolder(), 1)
+  addAnnotations(store, [annotationRow(1, 1)])
+  const gone = expect.objectContaining({ code: 'IO_FAILED', message: expect.stringContaining('while it was open') })
+  const aside = `${store.path}.aside`
+  renameSync(store.path, aside)
+  expect(() => addAnnotations(store, [annotationRow(2, 1)])).toThrow(gone)
+  writeFileSync(store.path, 'another file')
+  expect(() => addAnnotations(store, [annotationRow(2, 1)])).toThrow(gone)
+  rmSync(store.path)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  renameSync(aside, store.path)
+  addAnnotations(store, [annotationRow(2, 1)])
+  const importing = store.commitBulk({ actor: 'import', label: 'Import' }, async (add) => {
+    add(diffOf({ annotations: [{ before: null, after: annotationRow(3, 1) }] }))
+    await promise
+  })
+  renameSync(store.path, aside)
+  resolve()
+  await expect(importing).rejects.toEqual(gone)
+  renameSync(aside, store.path)
+  store.close()
+  const again = openProject(store.path)
+  expect(again.annotations.list(1).map(({ id }) => id)).toEqual([1, 2])
   again.close()
 })
