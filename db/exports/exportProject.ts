@@ -6,6 +6,7 @@ import { DbError, toDbError } from '../errors.ts'
 import type { ExportSource } from '../exportSource.ts'
 import type { ExportOptions, ExportReport } from '../formats/format.ts'
 import { formats } from '../formats/registry.ts'
+import { removeLeftovers, temporaryFor } from '../formats/temporary.ts'
 import { fsyncDirectory } from '../migrations/migrate.ts'
 import type { FormatName } from '../records/formatNames.ts'
 import type { Annotation } from '../records/records.ts'
@@ -43,10 +44,10 @@ export async function exportProject(source: ExportSource, request: ExportRequest
   if (!request.path.toLowerCase().endsWith('.zip')) return writeParts(source, request)
   const { path } = request
   if (existsSync(path) && !request.overwrite) throw new DbError('ALREADY_EXISTS', `${path} exists already.`)
-  const staging = join(dirname(path), `.${basename(path)}.gromatic-tmp`)
+  const staging = temporaryFor(path)
   const packed = `${staging}.zip`
   try {
-    await rm(staging, { recursive: true, force: true })
+    await removeLeftovers(path)
     await mkdir(staging, { recursive: true })
     const { shape, extension } = formats[request.format]
     const inside = join(staging, shape === 'folder' ? 'set' : `${stemOf(path)}${extension}`)

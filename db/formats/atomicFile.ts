@@ -1,10 +1,11 @@
 /** Files that appear whole or not at all: written beside their target, synced, renamed, and the folder synced. */
 import { existsSync } from 'node:fs'
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { DbError, toDbError } from '../errors.ts'
 import { fsyncDirectory } from '../migrations/migrate.ts'
 import { PROJECT_EXTENSION } from '../project.ts'
+import { removeLeftovers, temporaryFor } from './temporary.ts'
 
 const CHUNK_CHARACTERS = 256 * 1024
 
@@ -23,13 +24,14 @@ export class AtomicFile {
   }
 
   /**
-   * Opens the temporary file (a fixed hidden name, so that a killed run leaves at most one).
+   * Opens the temporary file; what killed runs left of it goes.
    * @throws NOT_FOUND, READ_ONLY, DISK_FULL; ALREADY_EXISTS where a project lies, whoever wants it replaced
    */
   static async create(path: string): Promise<AtomicFile> {
     if (path.toLowerCase().endsWith(PROJECT_EXTENSION) && existsSync(path))
       throw new DbError('ALREADY_EXISTS', `${path} is a project: choose another name.`)
-    const temporary = join(dirname(path), `.${basename(path)}.gromatic-tmp`)
+    await removeLeftovers(path)
+    const temporary = temporaryFor(path)
     try {
       return new AtomicFile(path, temporary, await open(temporary, 'w+'))
     } catch (error) {

@@ -1,9 +1,10 @@
 /** Pictures copied to a hidden folder, which takes the place of the old one at the end. */
 import { existsSync, readdirSync, realpathSync } from 'node:fs'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import { dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { DbError, toDbError } from '../errors.ts'
 import { imagesFolderFor, portablePath, UniqueNames } from './imageLayout.ts'
+import { removeLeftovers, temporaryFor } from './temporary.ts'
 
 export type CopyImage = (from: string, to: string) => Promise<void>
 
@@ -49,18 +50,17 @@ export class FolderInMaking {
   constructor(folder: string, mark: string | null = null) {
     this.folder = folder
     this.#mark = mark
-    this.temporary = join(dirname(folder), `.${basename(folder)}.gromatic-tmp`)
+    this.temporary = temporaryFor(folder)
   }
 
   async begin(): Promise<void> {
-    await rm(this.temporary, { recursive: true, force: true })
+    await removeLeftovers(this.folder)
     await mkdir(this.temporary, { recursive: true })
     if (this.#mark !== null) await writeFile(join(this.temporary, this.#mark), '')
   }
 
   async publish(): Promise<void> {
     const old = `${this.temporary}.old`
-    await rm(old, { recursive: true, force: true })
     if (existsSync(this.folder)) await rename(this.folder, old)
     await rename(this.temporary, this.folder)
     await rm(old, { recursive: true, force: true })

@@ -1,7 +1,9 @@
 /** What an export never takes the place of, whoever wants files replaced: pictures and projects. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { writeCoco } from '../../db/formats/coco.ts'
 import { createProject } from '../../db/project.ts'
 import { diffOf } from '../../db/records/diff.ts'
 import type { FormatName } from '../../db/records/formatNames.ts'
@@ -64,4 +66,29 @@ test('nor the folder of an earlier export that a project elsewhere has its pictu
   await expect(exportAs(over, 'yolo', out, { overwrite: true })).rejects.toThrow('holds the pictures of this project')
   expect(readdirSync(join(out, 'images', 'train'))).toEqual(['a.jpg'])
   over.close()
+})
+
+test('two runs into one file do not mix; what a killed run left goes', async () => {
+  const folder = tempFolder(true)
+  const path = join(folder, 'coco.json')
+  const { pid: dead } = spawnSync(process.execPath, ['--version'])
+  writeFileSync(join(folder, `.coco.json.${dead}-1.gromatic-tmp`), 'half')
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+  const item = (id: number) => ({ image: { id, fileName: `${id}.jpg`, width: 9, height: 9 }, annotations: [] })
+  async function* slow() {
+    yield item(1)
+    await gate
+    yield item(2)
+  }
+  async function* quick() {
+    yield item(3)
+  }
+  const first = writeCoco(path, { name: 'first', items: slow() }, { overwrite: true })
+  await writeCoco(path, { name: 'second', items: quick() }, { overwrite: true })
+  const ids = () => JSON.parse(readFileSync(path, 'utf8')).images.map(({ id }: { id: number }) => id)
+  expect(ids()).toEqual([3])
+  open()
+  await first
+  expect(ids()).toEqual([1, 2])
+  expect(readdirSync(folder)).toEqual(['coco.json'])
 })
