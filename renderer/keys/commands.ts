@@ -60,7 +60,7 @@ function acceptOrGoOn(): void {
   }
   const { imageId } = useView.getState()
   const image = imageId === null ? undefined : useRecords.getState().images.get(imageId)
-  const seen = image !== undefined && (image.proposedAt !== null || currentRegions().length > 0)
+  const seen = image !== undefined && (image.done || image.proposedAt !== null || currentRegions().length > 0)
   if (seen && performance.now() - decidedAt > SETTLE_MS) void setDone(true, true)
 }
 

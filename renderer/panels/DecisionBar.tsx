@@ -2,8 +2,8 @@
 import type { CSSProperties, ReactNode } from 'react'
 import { useTranslation } from 'react-i18next'
 import type { Annotation } from '../../db/records/records.ts'
-import { decide, setDone } from '../actions/decide.ts'
-import { nextOpenImage, openImage } from '../actions/select.ts'
+import { decide } from '../actions/decide.ts'
+import { nextOpenImage } from '../actions/select.ts'
 import { CommandKeys, Keys } from '../components/Kbd.tsx'
 import { run, setThreshold } from '../keys/commands.ts'
 import type { CommandId } from '../keys/keymap.ts'
@@ -190,6 +190,7 @@ function NothingInQuestion({ imageId }: { imageId: number }) {
   const image = useRecords((state) => state.images.get(imageId))
   const computing = useRecords((state) => state.activity.get(imageId)?.state === 'computing')
   const proposing = useWork((work) => work.jobs.some((job) => job.kind === 'propose' && job.imageId === imageId))
+  const last = useRecords(() => nextOpenImage() === null)
   if (image === undefined) return null
   if (image.status === 'missing') {
     return (
@@ -223,21 +224,10 @@ function NothingInQuestion({ imageId }: { imageId: number }) {
     >
       <KeyButton command="draw" name={t('bar.drawIt')} />
       <KeyButton command="find" name={t('bar.findIt')} />
-      {image.done ? (
-        <button
-          className="key-button"
-          onClick={() => {
-            const next = nextOpenImage()
-            if (next === null) void setDone(false, false)
-            else openImage(next)
-          }}
-          type="button"
-        >
-          <Keys caps={['↵']} />
-          {t(nextOpenImage() === null ? 'bar.reopen' : 'bar.next')}
-        </button>
+      {image.done && last ? (
+        <KeyButton command="done" name={t('bar.reopen')} />
       ) : (
-        <KeyButton command="accept" name={t('bar.doneNext')} />
+        <KeyButton command="accept" name={t(image.done ? 'bar.next' : 'bar.doneNext')} />
       )}
     </Row>
   )

@@ -233,6 +233,20 @@ describe.skipIf(withoutBrowser())('mishaps', () => {
     await eventually(() => opened(page)).toBe(here)
   })
 
+  it('names the key that reopens the last image, and Enter goes on from one that is done', async () => {
+    const { items } = (await app.call('images.list')) as { items: ImageRecord[] }
+    for (const { id } of items) await app.call('images.setDone', { id, done: true })
+    const bar = page.locator('.decision-bar')
+    await page.getByRole('option').nth(1).click()
+    await eventually(() => bar.getByRole('button', { name: 'Not done yet' }).textContent()).toBe('MNot done yet')
+    await app.call('images.setDone', { id: items[3]!.id, done: false })
+    await eventually(() => bar.getByRole('button', { name: 'Next image' }).textContent()).toBe('↵Next image')
+    await page.keyboard.press('Enter')
+    await eventually(() => page.locator('[role="option"][aria-selected="true"]').getAttribute('data-id')).toBe(
+      String(items[3]!.id),
+    )
+  })
+
   it('says that a picture cannot be shown on an empty plate', async () => {
     await page.route(/images\/\d+\?v=/, (route) => route.abort())
     await page.reload()
