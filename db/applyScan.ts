@@ -27,7 +27,7 @@ const FIRST_BATCH = 16
 const BATCH = 256
 const BATCH_MS = 1000
 
-type Store = Pick<ProjectStore, 'images' | 'allocateIds' | 'commit'>
+type Store = Pick<ProjectStore, 'images' | 'allocateIds' | 'commit' | 'settled'>
 
 interface Batch {
   changes: Change<ImageRecord>[]
@@ -103,7 +103,9 @@ export async function applyScan(
   let limit = FIRST_BATCH
   let done = 0
 
-  const flush = (skipped?: SkippedFile[]): void => {
+  const flush = async (skipped?: SkippedFile[]): Promise<void> => {
+    // an import that is written meanwhile comes first
+    for (let end = store.settled(); end !== null; end = store.settled()) await end
     const { changes, modifiedMs } = batch
     batch = emptyBatch()
     limit = BATCH
@@ -122,11 +124,11 @@ export async function applyScan(
       addItem(store, batch, result, item)
     }
     const due = batch.changes.length >= limit || performance.now() - batch.startedAt > BATCH_MS
-    if (due && batch.changes.length > 0) flush()
+    if (due && batch.changes.length > 0) await flush()
     options.onProgress?.({ done, total: null, note: item.fileName })
   }
   result.missing = markMissing(store, batch, seen, result.skipped)
-  flush(sameFiles(store.images.skipped(), result.skipped) ? undefined : result.skipped)
+  await flush(sameFiles(store.images.skipped(), result.skipped) ? undefined : result.skipped)
   return result
 }
 

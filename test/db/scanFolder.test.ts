@@ -4,6 +4,7 @@ import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { applyScan, scanProject } from '../../db/applyScan.ts'
 import { createProject, type ProjectStore } from '../../db/project.ts'
+import { diffOf } from '../../db/records/diff.ts'
 import { type ImageProbe, type ScanItem, scanFolder } from '../../db/scanFolder.ts'
 import { addAnnotations, annotationRow, projectWithImages, tempFolder } from './support.ts'
 
@@ -189,4 +190,25 @@ test('a subfolder that cannot be read does not make its images missing', async (
   )
   expect(result).toMatchObject({ missing: 2 })
   expect(store.images.byFileName('sub/b.png')?.status).toBe('ready')
+})
+
+test('a walk waits with what it found while an import is written', async () => {
+  const store = projectWithImages(tempFolder(), 1)
+  await picture(join(store.imagesDir, 'new.png'), 30, 20)
+  const { promise: gate, resolve: endImport } = Promise.withResolvers<void>()
+  const importing = store.commitBulk({ actor: 'import', label: 'Import' }, async (add) => {
+    add(diffOf({ annotations: [{ before: null, after: annotationRow(1, 1) }] }))
+    await gate
+  })
+  let done = false
+  const scanning = scanProject(store, { probe }).finally(() => {
+    done = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  expect(done).toBe(false)
+  endImport()
+  await importing
+  expect(await scanning).toMatchObject({ added: 1 })
+  expect(store.images.byFileName('new.png')).toMatchObject({ status: 'ready', width: 30 })
+  store.close()
 })
