@@ -41,8 +41,16 @@ export async function captionRegions(annotationIds: number[]): Promise<void> {
   const engine = useRecords.getState().engine
   if (annotationIds.length === 0 || engine === null || engine.status === 'stopped' || engine.status === 'failed') return
   const job = { kind: 'caption', imageId, title: i18n.t('jobs.captioning') } as const
-  const revisions = await runJob('grounding.caption', { annotationIds }, job, (progress, update) =>
-    update({ note: progress.text }),
+  const gone = () => {
+    const regions = imageId === null ? undefined : useRecords.getState().annotations.get(imageId)
+    return regions !== undefined && !annotationIds.some((id) => regions.has(id))
+  }
+  const revisions = await runJob(
+    'grounding.caption',
+    { annotationIds },
+    job,
+    (progress, update) => update({ note: progress.text }),
+    gone, // drawn and taken back at once
   )
   for (const revision of revisions ?? []) takeRevision(revision)
 }

@@ -6,6 +6,7 @@ import { errorText, isCancelled } from './save.ts'
 
 /**
  * Runs a job of the contract under a cancel button.
+ * @param isMoot whether nobody wants its result any more, so that a failure is not worth a notice
  * @returns its result; undefined when it was cancelled or failed (then a notice says why)
  */
 export async function runJob<K extends JobName>(
@@ -16,6 +17,7 @@ export async function runJob<K extends JobName>(
     progress: ProgressOf<K>,
     update: (change: Partial<Pick<Job, 'note' | 'done' | 'total'>>) => void,
   ) => void,
+  isMoot: () => boolean = () => false,
 ): Promise<Output<K> | undefined> {
   const abort = new AbortController()
   const id = beginJob({ ...job, cancel: () => abort.abort() })
@@ -25,7 +27,7 @@ export async function runJob<K extends JobName>(
       onProgress: (progress) => onProgress(progress, (change) => updateJob(id, change)),
     })
   } catch (error) {
-    if (!isCancelled(error) && !abort.signal.aborted) notify('error', errorText(error))
+    if (!isCancelled(error) && !abort.signal.aborted && !isMoot()) notify('error', errorText(error))
     return undefined
   } finally {
     endJob(id)

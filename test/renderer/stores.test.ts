@@ -4,12 +4,13 @@ import {
   acceptAbove,
   createRegion,
   decide,
+  deleteRegion,
   relabel,
   setDone,
   undo,
   updateRegion,
 } from '../../renderer/actions/decide.ts'
-import { addAnswer, ask, propose } from '../../renderer/actions/grounding.ts'
+import { addAnswer, ask, captionRegions, propose } from '../../renderer/actions/grounding.ts'
 import { nextOpenImage, openImage, selectRegion, stepImage } from '../../renderer/actions/select.ts'
 import { startSync } from '../../renderer/actions/sync.ts'
 import { setClient } from '../../renderer/client.ts'
@@ -107,6 +108,19 @@ describe('the stores over the services', () => {
     await undo('undo')
     expect(useView.getState().imageId).toBe(imageAt(0))
     expect(useRecords.getState().images.get(imageAt(0))?.done).toBe(false)
+  })
+
+  it('says nothing of a caption whose box was taken back meanwhile, and something of any other', async () => {
+    const services = createFakeClient({ images: 6, stepMs: 1, worked: false })
+    setClient({ ...services, run: () => Promise.reject(new Error('Box 1 is not there any more.')) } as never)
+    const drawn = await createRegion([1, 2, 30, 40])
+    useRecords.setState({ engine: { status: 'ready' } as never })
+    await captionRegions([drawn!.id])
+    expect(useWork.getState().notices.map(({ text }) => text)).toEqual(['Box 1 is not there any more.'])
+    useWork.setState({ notices: [] })
+    await deleteRegion()
+    await captionRegions([drawn!.id])
+    expect(useWork.getState().notices).toEqual([])
   })
 
   it('keeps what is on screen when the connection comes back, and reads what happened meanwhile', async () => {
