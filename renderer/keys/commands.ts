@@ -16,7 +16,7 @@ import type { CommandId } from './keymap.ts'
 
 /** Enter right after the last decision was meant for a region that is gone: it must not close the image. */
 const SETTLE_MS = 600
-let decidedAt = 0
+let decidedAt = Number.NEGATIVE_INFINITY
 
 /** Puts the focus on the picture, where the keys of the flow work. */
 export function focusCanvas(): void {
