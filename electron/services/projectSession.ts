@@ -94,8 +94,8 @@ export class ProjectSession {
   }
 
   /**
-   * Where an image's file lies; a name that leads out of the folder is refused. A file that went away or became another
-   * one since the last walk starts the next: everyone is told. @throws NOT_FOUND, IMAGE_UNREADABLE
+   * Where an image's file lies; a name that leads out of the folder is refused. A file that went away, came back or
+   * became another one since the last walk starts the next: everyone is told. @throws NOT_FOUND, IMAGE_UNREADABLE
    */
   async imageFile(image: Pick<ImageRecord, 'fileName' | 'fileBytes' | 'status'>): Promise<string> {
     const store = this.store()
@@ -106,7 +106,8 @@ export class ProjectSession {
       realpath(path).catch(() => null),
       stat(path).catch(() => null),
     ])
-    if (image.status === 'ready' && file?.size !== image.fileBytes) this.#scanAgain(store)
+    // a file that is missing may have been read while another program was writing it
+    if (image.status === 'ready' ? file?.size !== image.fileBytes : file !== null) this.#scanAgain(store)
     if (real === null)
       throw new AppError('NOT_FOUND', `The image file ${image.fileName} is not in ${imagesDir} any more.`)
     const home = root.endsWith(sep) ? root : root + sep

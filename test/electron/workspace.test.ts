@@ -125,6 +125,14 @@ describe('projects', () => {
     )
     await writePicture(join(bench.images, 'one.png'), 30, 40)
     await vi.waitFor(async () => expect(await client.call('images.get', { id: one })).toMatchObject({ width: 30 }))
+    writeFileSync(join(bench.images, 'one.png'), 'half of a pict') // as a program that is writing it leaves it
+    await vi.waitFor(async () =>
+      expect(await client.call('images.get', { id: one })).toMatchObject({ status: 'missing' }),
+    )
+    await writePicture(join(bench.images, 'one.png'), 50, 40)
+    await vi.waitFor(async () =>
+      expect(await client.call('images.get', { id: one })).toMatchObject({ status: 'ready' }),
+    )
     rmSync(join(bench.images, 'two.png'))
     await vi.waitFor(async () => {
       expect(await codeOf(bench.services.picture(two, null))).toBe('NOT_FOUND')
