@@ -17,10 +17,12 @@ export interface AnnotateOptions {
 /** The question that a description answers: the authors' own. */
 export const DESCRIBE = 'Give me a concise description of the image.'
 
-const SKIPPED_CODES: readonly string[] = ['IMAGE_UNREADABLE', 'NOT_FOUND', 'ENGINE_FAULT']
+/** Whether the model failed with an image whose file is sound. */
+export const isOfModel = (code: string): boolean => code === 'ENGINE_FAULT' || code === 'ENGINE_CRASHED'
 
 /** Whether something is wrong with one image alone: it is named and skipped, the others go on. */
 export function isOfOneImage(code: string, engine: Pick<EngineHost, 'failure'>): boolean {
   // A process that an image takes down is started again, unless that happens too often.
-  return SKIPPED_CODES.includes(code) || (code === 'ENGINE_CRASHED' && engine.failure() === null)
+  if (code === 'ENGINE_CRASHED') return engine.failure() === null
+  return isOfModel(code) || code === 'IMAGE_UNREADABLE' || code === 'NOT_FOUND'
 }

@@ -7,7 +7,7 @@ import { type BboxXywh, toPixels, unitScore } from '../services/boxes.ts'
 import { categoryFromCaption } from '../services/categoryFromCaption.ts'
 import { commonRoot, type FoundImage, imageFiles } from '../services/imageFiles.ts'
 import { type CocoItem, isOwnExport, writeCoco } from '../services/transfer.ts'
-import { type AnnotateOptions, DESCRIBE, isOfOneImage } from './annotateOptions.ts'
+import { type AnnotateOptions, DESCRIBE, isOfModel, isOfOneImage } from './annotateOptions.ts'
 import { AnnotateEngines } from './annotateWorkers.ts'
 import type { Context } from './context.ts'
 import { inOrder } from './inOrder.ts'
@@ -36,6 +36,8 @@ export async function annotateToCoco(
     progress.note(`skipped ${fileName}: ${reason}`)
   }
 
+  /** The first image that the model failed with: the reason, where no image is left. */
+  let fault: AppError | null = null
   const engines = new AnnotateEngines(context, options)
   async function start(found: FoundImage): Promise<Region[]> {
     if (found.kind === 'skipped') return []
@@ -53,8 +55,10 @@ export async function annotateToCoco(
       }
       progress.show({ done, total: null, note: `${done + 1}: ${found.fileName}` })
       const regions = await result.catch((error: unknown) => {
-        if (!isOfOneImage(toWireError(error).code, context.services.engine)) throw error
-        skip(found.fileName, toWireError(error).message)
+        const { code, message } = toWireError(error)
+        if (!isOfOneImage(code, context.services.engine)) throw error
+        if (isOfModel(code)) fault ??= new AppError(code, `${found.fileName}: ${message}`)
+        skip(found.fileName, message)
         return null
       })
       if (regions === null) continue
@@ -62,6 +66,7 @@ export async function annotateToCoco(
       yield { image: found, annotations: regions.map((region) => withCategory(region, categories)) }
     }
     if (done === 0) {
+      if (fault !== null) throw fault
       const why = skipped.length === 0 ? '' : ` (${skipped.length} file${skipped.length === 1 ? '' : 's'} skipped)`
       throw new AppError('NO_IMAGES', `There is no readable image in ${paths.join(', ')}${why}.`)
     }

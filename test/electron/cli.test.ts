@@ -1,12 +1,14 @@
 /** The command line as a script sees it: processes, exit codes, stdout and stderr, with a real model made here. */
 import { spawn } from 'node:child_process'
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -336,6 +338,17 @@ describe('annotate', () => {
     const sideBySide = await annotate('2')
     expect(sideBySide.annotations.length).toBeGreaterThan(0)
     expect(sideBySide).toEqual(await annotate('0'))
+  })
+
+  it('says what the model failed with where it fails with every image', async () => {
+    const huge = at('huge')
+    cpSync(model, huge, { recursive: true })
+    const weights = join(huge, 'decoder.onnx.data')
+    writeFileSync(weights, Buffer.alloc(statSync(weights).size, 0x7f)) // 3.4e38 each: no product is finite
+    const run = await cli(['annotate', photos, '--model', huge, '--out', 'huge.json'])
+    expect(run.code).toBe(1)
+    expect(run.err).toMatch(/^gromatic: ENGINE_FAULT: a b\.png: .*not finite/m)
+    expect(existsSync(at('huge.json'))).toBe(false)
   })
 
   it('says so when there is nothing to read, and writes nothing', async () => {
