@@ -1,7 +1,7 @@
 /** Where an export lies while it is made: hidden beside its place, under a name that no other run has. */
 import { readdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { codeOf } from '../errors.ts'
+import { isRunning } from '../isRunning.ts'
 
 const ENDING = '.gromatic-tmp'
 let made = 0
@@ -9,15 +9,6 @@ let made = 0
 /** `.coco.json.4711-1.gromatic-tmp` */
 export function temporaryFor(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}-${++made}${ENDING}`)
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) !== 'ESRCH'
-  }
 }
 
 /** Removes what killed runs left of a file or folder in the making. Never throws. */

@@ -53,7 +53,7 @@ export class FileNames {
     if (same.length === 1) return same
     // train/a/1.jpg is a/1.jpg rather than 1.jpg
     const shared = (name: string): number => Math.min(depthOf(comparable(name)), depthOf(wanted))
-    const most = Math.max(...found.map(shared))
+    const most = found.reduce((depth, name) => Math.max(depth, shared(name)), 0) // many folders may hold a 1.jpg
     return found.filter((name) => shared(name) === most)
   }
 

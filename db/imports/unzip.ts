@@ -6,8 +6,9 @@ import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import yauzl from 'yauzl'
 import { freeBytes } from '../ballast.ts'
-import { codeOf, DbError, throwIfAborted, toDbError } from '../errors.ts'
+import { DbError, throwIfAborted, toDbError } from '../errors.ts'
 import { readHead } from '../formats/textFile.ts'
+import { isRunning } from '../isRunning.ts'
 
 const MAX_FILES = 2_000_000
 /** A zip that grows more than this is a bomb, above a size that hurts nobody. */
@@ -60,20 +61,11 @@ async function listEntries(path: string, file: yauzl.ZipFile): Promise<yauzl.Ent
 
 const PREFIX = 'gromatic-import-'
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) !== 'ESRCH'
-  }
-}
-
 /** Removes what a process that was killed had unpacked. */
 async function sweep(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]
-    if (pid !== undefined && !isAlive(Number(pid)))
+    if (pid !== undefined && !isRunning(Number(pid)))
       await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => undefined)
   }
 }

@@ -5,6 +5,7 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts'
 import { writeManifest } from '../checkpoint/manifest.ts'
 import { asGromaError, GromaError, isSystemError } from '../errors.ts'
 import { type GromaConfig, parseGromaConfig } from '../groma/config.ts'
+import { isRunning } from '../isRunning.ts'
 import { readPixelSettings } from '../preprocess/pixels.ts'
 import { loadTokenizer, requireFit } from '../preprocess/tokenizer.ts'
 import { planModel } from './buildGraphs.ts'
@@ -172,15 +173,6 @@ async function takeOver(target: string, folder: string): Promise<void> {
     taken = true
   }
   if (!taken) await mkdir(folder)
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH' // EPERM: another user's, but there
-  }
 }
 
 /** @throws GromaError INPUT_INVALID for a precision that is not offered */

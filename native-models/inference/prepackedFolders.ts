@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, rm, rmdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isRunning } from '../isRunning.ts'
 
 /** Folders of laid-out weights in the cache (`prepacked/MODEL/KEY`), finished ones and those that a process is writing. */
 
@@ -46,13 +47,4 @@ export async function isBeingMade(parent: string): Promise<boolean> {
     if (Date.now() - changedAt < SILENCE_MS) return true
   }
   return false
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
 }

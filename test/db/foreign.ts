@@ -42,3 +42,27 @@ export async function imported(
   store.close()
   return { boxes, sentences, plan, rows }
 }
+
+/** A file of CVAT with one image. */
+export const cvat = (inner: string, image = 'name="a.jpg" width="640" height="480"') =>
+  `<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<image id="0" ${image}>\n${inner}\n</image>\n</annotations>`
+
+/** A shape of LabelMe's, and its file. */
+export const shape = (shape_type: string, points: number[][], more: object = {}) => ({
+  label: 'cup',
+  points,
+  shape_type,
+  ...more,
+})
+
+export const labelme = (shapes: object[], more: object = {}) =>
+  JSON.stringify({
+    version: '5.4.1',
+    flags: { checked: true },
+    shapes,
+    imagePath: 'a.jpg',
+    imageData: null,
+    imageHeight: 480,
+    imageWidth: 640,
+    ...more,
+  })
